@@ -1,0 +1,1 @@
+"""What every stage stands on: errors, tables of parts, seeds, progress, files, settings."""

@@ -1,0 +1,55 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from potstill.core.errors import PotstillError
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` on a temporary path beside `path`, flushes it to disk and renames it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        with partial.open("rb") as handle:
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text as UTF-8, whole or not at all."""
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a value as indented JSON, whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; raises PotstillError that names the file where it is missing or malformed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PotstillError(f"no such file: {path}") from None
+    except json.JSONDecodeError as error:
+        raise PotstillError(f"{path} is not valid JSON: {error}") from None
+
+
+def sha256(path: Path) -> str:
+    """The hex SHA-256 of a file, or of a folder's files taken with their relative names in sorted order."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file != path:
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
