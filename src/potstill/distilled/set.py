@@ -1,0 +1,177 @@
+"""What a finished distilled set is, and how it is read and verified."""
+
+import hashlib
+import json
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from potstill.core.errors import PotstillError
+from potstill.core.files import read_json, sha256
+from potstill.core.settings import from_plain
+
+FORMAT = 1
+MANIFEST, METADATA, PARTIAL = "potstill.json", "metadata.jsonl", "metadata.partial.jsonl"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Slot:
+    """One place in a distilled set: the `index`-th image (0-based) of the class `key`."""
+
+    key: str
+    index: int
+
+    @property
+    def file_name(self) -> str:
+        """The image's path inside the set, safe on every file system whatever the key holds."""
+        return f"train/{folder_name(self.key)}/{self.index:05d}.png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is known of one image: its slot, its seed, its file's hash and what its method wrote down."""
+
+    slot: Slot
+    seed: int
+    sha256: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_line(self) -> str:
+        """The record as one line of metadata.jsonl."""
+        fixed = {
+            "file_name": self.slot.file_name,
+            "class": self.slot.key,
+            "index": self.slot.index,
+            "seed": self.seed,
+            "sha256": self.sha256,
+        }
+        return json.dumps(fixed | dict(self.details), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_line(cls, line: str) -> "Record":
+        """The record of one line of metadata.jsonl; raises ValueError or KeyError where the line is not one."""
+        values = json.loads(line)
+        slot = Slot(values.pop("class"), values.pop("index"))
+        values.pop("file_name")
+        return cls(slot=slot, seed=values.pop("seed"), sha256=values.pop("sha256"), details=values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A set's provenance: all that decides its images, then what making them took.
+
+    `seconds` and `seconds_per_image` count the making of images alone, not the loading of models, and add up
+    over resumed runs; `peak_memory_gib` is the process's (2^30 bytes). `real_scores` holds, for every class and
+    phrase, the 5, 50 and 95 per cent quantiles of the cosine on real images of the class.
+    """
+
+    format: int = FORMAT
+    name: str
+    method: Mapping[str, Any]
+    data: Mapping[str, Any]
+    classes: Mapping[str, tuple[str, ...]]
+    images_per_class: int
+    size: int
+    seed: int
+    finished: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+    weights: tuple[Mapping[str, str], ...] = ()
+    device: str = "cpu"
+    seconds: float = 0.0
+    seconds_per_image: float = 0.0
+    peak_memory_gib: float = 0.0
+    real_scores: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Reads FOLDER/potstill.json; raises PotstillError that names the file."""
+        if not folder.is_dir():
+            raise PotstillError(f"no such folder: {folder}")
+        file = folder / MANIFEST
+        if not file.exists():
+            raise PotstillError(f"{folder} is not a distilled set: it has no {MANIFEST}")
+        return from_plain(cls, read_json(file), str(file))
+
+    def slots(self) -> list[Slot]:
+        """Every place of the set, class by class."""
+        return [Slot(key, index) for key in self.classes["keys"] for index in range(self.images_per_class)]
+
+
+@dataclass(frozen=True, slots=True)
+class DistilledSet:
+    """A finished distilled set: its folder, its provenance and one record an image, class by class."""
+
+    folder: Path
+    manifest: Manifest
+    records: tuple[Record, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> "DistilledSet":
+        """Opens a set; raises PotstillError where it is missing, unfinished or malformed."""
+        manifest = Manifest.load(folder)
+        if not manifest.finished:
+            raise PotstillError(f"{folder} is unfinished: run the same `potstill distill` again to finish it")
+        return cls(folder, manifest, tuple(read_records(folder / METADATA)))
+
+    def first(self, images_per_class: int) -> "DistilledSet":
+        """The same set cut to the first images of every class; raises PotstillError where it has fewer."""
+        if not 1 <= images_per_class <= self.manifest.images_per_class:
+            raise PotstillError(
+                f"{self.folder} has {self.manifest.images_per_class} images per class, not {images_per_class}"
+            )
+        kept = tuple(record for record in self.records if record.slot.index < images_per_class)
+        return DistilledSet(self.folder, self.manifest, kept)
+
+    def images(self) -> Tensor:
+        """All images as uint8 [n, 3, height, width], in the order of `records`."""
+        paths = [self.folder / record.slot.file_name for record in self.records]
+        arrays = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+    def labels(self, keys: Sequence[str]) -> Tensor:
+        """Class positions among `keys`, int64 [n]; raises PotstillError for a class that `keys` lacks."""
+        place = {key: position for position, key in enumerate(keys)}
+        strange = sorted({record.slot.key for record in self.records} - place.keys())
+        if strange:
+            raise PotstillError(f"{self.folder} holds classes the data set lacks: {', '.join(strange[:20])}")
+        return torch.tensor([place[record.slot.key] for record in self.records])
+
+    def verify(self) -> list[str]:
+        """Every fault found, one sentence each: missing, altered and surplus files; an empty list is a sound set."""
+        slots, held = self.manifest.slots(), {record.slot for record in self.records}
+        faults = [f"{slot.file_name} has no record" for slot in slots if slot not in held]
+        for record in self.records:
+            file = self.folder / record.slot.file_name
+            if not file.exists():
+                faults.append(f"{file} is missing")
+            elif sha256(file) != record.sha256:
+                faults.append(f"{file} was altered: its SHA-256 is not the one on record")
+        known = {self.folder / slot.file_name for slot in held}
+        surplus = [file for file in sorted(self.folder.glob("train/**/*.png")) if file not in known]
+        return faults + [f"{file} belongs to no record" for file in surplus]
+
+
+def read_records(file: Path) -> list[Record]:
+    """The records of a metadata file in its order; raises PotstillError that names file and line."""
+    records = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(Record.from_line(line))
+        except (ValueError, KeyError) as error:
+            raise PotstillError(f"{file}, line {number}: not a record ({error!r})") from None
+    return records
+
+
+def folder_name(key: str) -> str:
+    """A class key as a folder name: itself where that is plain, percent-encoded where it is not."""
+    safe = urllib.parse.quote(key, safe=" -_()+,=@")
+    if safe.startswith((".", " ")) or safe.endswith((".", " ")) or len(safe) > 200 or not safe:
+        return f"class-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return safe

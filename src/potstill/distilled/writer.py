@@ -1,0 +1,121 @@
+"""How a distilled set comes to be: image by image, so that a killed run loses at most the batch in hand."""
+
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from potstill.core.errors import PotstillError
+from potstill.core.files import sha256, write_json, write_text, write_whole
+from potstill.core.settings import to_plain
+from potstill.distilled.set import (
+    MANIFEST,
+    METADATA,
+    PARTIAL,
+    DistilledSet,
+    Manifest,
+    Record,
+    Slot,
+)
+
+DECIDING = ("format", "method", "data", "classes", "images_per_class", "size", "seed", "weights")
+
+
+class Writer:
+    """Opens a set's folder for making, or for going on where a killed run stopped.
+
+    Raises PotstillError where the folder holds something else or a set made with other settings.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        self._records: dict[Slot, Record] = {}
+        if (folder / MANIFEST).exists():
+            self._go_on()
+        elif folder.exists() and any(folder.iterdir()):
+            raise PotstillError(f"{folder} is not empty and not a distilled set: name another folder")
+        else:
+            write_json(folder / MANIFEST, to_plain(manifest))
+
+    def _go_on(self) -> None:
+        begun = Manifest.load(self.folder)
+        before, now = to_plain(begun), to_plain(self.manifest)
+        differing = [name for name in DECIDING if before[name] != now[name]]
+        if differing:
+            told = "; ".join(f"{name}: {_difference(before[name], now[name])}" for name in differing)
+            raise PotstillError(
+                f"{self.folder} holds a set made with other settings ({told}): name another folder"
+            )
+        self.manifest = begun
+        file = self.folder / (METADATA if begun.finished else PARTIAL)
+        for record in _sound_records(file) if file.exists() else []:
+            if (self.folder / record.slot.file_name).exists():
+                self._records[record.slot] = record
+        if not begun.finished:
+            kept = "".join(record.to_line() + "\n" for record in self._records.values())
+            write_text(self.folder / PARTIAL, kept)
+
+    @property
+    def missing(self) -> list[Slot]:
+        """The places still to be filled, in order."""
+        return [slot for slot in self.manifest.slots() if slot not in self._records]
+
+    def add(self, made: Mapping[Slot, tuple[Tensor, Mapping[str, Any]]], seconds: float) -> None:
+        """Keeps a batch for good: uint8 [3, height, width] images and their details, and the seconds it took."""
+        records = []
+        for slot, (image, details) in made.items():
+            file = self.folder / slot.file_name
+            write_whole(file, _png(image))
+            records.append(Record(slot=slot, seed=self.manifest.seed, sha256=sha256(file), details=details))
+        self.manifest = dataclasses.replace(self.manifest, seconds=self.manifest.seconds + seconds)
+        write_json(self.folder / MANIFEST, to_plain(self.manifest))
+        with (self.folder / PARTIAL).open("a", encoding="utf-8") as lines:
+            lines.writelines(record.to_line() + "\n" for record in records)
+            lines.flush()
+            os.fsync(lines.fileno())
+        self._records.update({record.slot: record for record in records})
+
+    def finish(self, **facts: Any) -> DistilledSet:
+        """Writes metadata.jsonl and the final provenance, once every place is filled."""
+        if self.missing:
+            raise PotstillError(f"{self.folder}: {len(self.missing)} images are still missing")
+        if not self.manifest.finished:
+            slots = self.manifest.slots()
+            lines = "".join(self._records[slot].to_line() + "\n" for slot in slots)
+            write_text(self.folder / METADATA, lines)
+            self.manifest = dataclasses.replace(
+                self.manifest, finished=True, seconds_per_image=self.manifest.seconds / len(slots), **facts
+            )
+            write_json(self.folder / MANIFEST, to_plain(self.manifest))
+            (self.folder / PARTIAL).unlink(missing_ok=True)
+        return DistilledSet.load(self.folder)
+
+
+def _png(image: Tensor) -> Any:
+    encoded = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(encoded, format="PNG")
+    return lambda path: path.write_bytes(encoded.getvalue())
+
+
+def _sound_records(file: Path) -> list[Record]:
+    records = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(Record.from_line(line))
+        except (ValueError, KeyError):
+            continue
+    return records
+
+
+def _difference(before: Any, now: Any) -> str:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        return ", ".join(f"{name} {_difference(before.get(name), now.get(name))}" for name in names)
+    told = [json.dumps(value, ensure_ascii=False) for value in (before, now)]
+    return " -> ".join(text if len(text) < 60 else text[:57] + "..." for text in told)

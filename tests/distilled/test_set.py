@@ -1,0 +1,150 @@
+"""The artefact: what is written can be read, verified, resumed and opened by other tools."""
+
+import json
+
+import datasets
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from potstill.core.errors import PotstillError
+from potstill.distilled import DistilledSet, Manifest, Slot, Writer
+from potstill.distilled.set import folder_name
+
+KEYS = ("0", "T-shirt/top", "../etc", "naïve 猫", "CON")
+
+
+def manifest(**changes):
+    settings = {
+        "name": "test",
+        "method": {"kind": "random", "scale": 1.5},
+        "data": {"name": "grains"},
+        "classes": {"keys": KEYS, "names": KEYS},
+        "images_per_class": 3,
+        "size": 8,
+        "seed": 4,
+    }
+    return Manifest(**settings | changes)
+
+
+def image(slot):
+    draw = torch.Generator().manual_seed(10 * KEYS.index(slot.key) + slot.index)
+    return torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=draw)
+
+
+def fill(folder, until=None):
+    writer = Writer(folder, manifest())
+    for slot in writer.missing[:until]:
+        writer.add({slot: (image(slot), {"scores": [0.25, slot.index]})}, seconds=0.5)
+    return writer
+
+
+def test_what_is_written_is_read(tmp_path):
+    fill(tmp_path / "set").finish()
+    made = DistilledSet.load(tmp_path / "set")
+    assert [record.slot for record in made.records] == manifest().slots()
+    assert made.records[7].details == {"scores": [0.25, 1]}
+    assert torch.equal(made.images(), torch.stack([image(slot) for slot in manifest().slots()]))
+    assert made.labels(KEYS).tolist() == [label for label in range(5) for _ in range(3)]
+    assert made.manifest.seconds == 7.5 and made.manifest.seconds_per_image == 0.5
+    assert made.verify() == []
+
+
+def test_no_class_key_leaves_the_folder(tmp_path):
+    fill(tmp_path / "set").finish()
+    files = [file for file in tmp_path.rglob("*.png")]
+    assert len(files) == 15 and all((tmp_path / "set" / "train") in file.parents for file in files)
+
+
+@given(st.text(max_size=300))
+def test_folder_names_are_safe_and_apart(key):
+    name = folder_name(key)
+    assert name and len(name) <= 200 and name not in (".", "..")
+    assert not set(name) & set('/\\:*?"<>|\0')
+    assert folder_name(key + "x") != name
+
+
+def test_the_first_images_of_a_set_are_a_set(tmp_path):
+    fill(tmp_path).finish()
+    cut = DistilledSet.load(tmp_path).first(2)
+    assert [record.slot.index for record in cut.records] == [0, 1] * 5
+    with pytest.raises(PotstillError, match="has 3 images per class, not 4"):
+        cut.first(4)
+
+
+def test_a_half_made_set_goes_on_and_a_torn_line_costs_its_image(tmp_path):
+    fill(tmp_path, until=4)
+    with pytest.raises(PotstillError, match="unfinished"):
+        DistilledSet.load(tmp_path)
+    partial = tmp_path / "metadata.partial.jsonl"
+    partial.write_text(partial.read_text()[:-20])
+    writer = fill(tmp_path, until=0)
+    assert len(writer.missing) == 12
+    fill(tmp_path).finish()
+    fill(tmp_path / "straight").finish()
+    assert (tmp_path / "metadata.jsonl").read_text() == (tmp_path / "straight" / "metadata.jsonl").read_text()
+
+
+def test_a_deleted_image_is_made_again(tmp_path):
+    fill(tmp_path, until=4)
+    slot = manifest().slots()[1]
+    (tmp_path / slot.file_name).unlink()
+    assert Writer(tmp_path, manifest()).missing[0] == slot
+
+
+def test_other_settings_are_refused_and_told(tmp_path):
+    fill(tmp_path, until=1)
+    with pytest.raises(PotstillError, match="method: scale 1.5 -> 2.0"):
+        Writer(tmp_path, manifest(method={"kind": "random", "scale": 2.0}))
+
+
+def test_a_strange_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(PotstillError, match="not empty and not a distilled set"):
+        Writer(tmp_path, manifest())
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_verify_finds_every_fault(tmp_path):
+    fill(tmp_path).finish()
+    slots = manifest().slots()
+    (tmp_path / slots[0].file_name).unlink()
+    (tmp_path / slots[1].file_name).write_bytes(b"other")
+    (tmp_path / slots[0].file_name).with_name("00099.png").write_bytes(b"more")
+    faults = DistilledSet.load(tmp_path).verify()
+    assert len(faults) == 3
+    assert all(
+        any(word in fault for fault in faults) for word in ("missing", "altered", "belongs to no record")
+    )
+
+
+def test_other_tools_read_it_as_an_image_folder(tmp_path):
+    fill(tmp_path).finish()
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    assert loaded["train"].num_rows == 15
+    names = loaded["train"].features["label"].names
+    assert sorted(names) == sorted(folder_name(key) for key in KEYS)
+    assert loaded["train"][0]["image"].size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "not valid JSON"), ('{"format": 1}', "lacks name"), ('{"nmae": "x"}', "Did you mean 'name'")],
+)
+def test_a_broken_manifest_is_named(tmp_path, text, message):
+    (tmp_path / "potstill.json").write_text(text)
+    with pytest.raises(PotstillError, match=message) as caught:
+        DistilledSet.load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_labels_follow_keys_not_positions(tmp_path):
+    fill(tmp_path).finish()
+    made = DistilledSet.load(tmp_path)
+    backwards = tuple(reversed(KEYS))
+    assert made.labels(backwards).tolist() == [4 - label for label in made.labels(KEYS).tolist()]
+    with pytest.raises(PotstillError, match="T-shirt/top"):
+        made.labels([key for key in KEYS if key != "T-shirt/top"])
+    assert json.loads((tmp_path / "metadata.jsonl").read_text().splitlines()[0])["class"] == "0"
+    assert Slot("0", 1).file_name == "train/0/00001.png"
