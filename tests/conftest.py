@@ -1,0 +1,50 @@
+"""Fixtures that many tests share: the tiny world's folders, made once a session."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from support import tiny
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test reads or writes the user's cache, and none reaches for a hub."""
+    os.environ["POTSTILL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def tiny_dit(tmp_path_factory):
+    return tiny.save_dit(tmp_path_factory.mktemp("dit"))
+
+
+@pytest.fixture(scope="session")
+def tiny_unclip(tmp_path_factory):
+    return tiny.save_unclip(tmp_path_factory.mktemp("unclip"))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory):
+    return tiny.save_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory):
+    return tiny.save_tiny_decoder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def draw():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def shared_data():
+    """The folder of real images beside the checkout; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the real images in {SHARED}")
+    return SHARED
