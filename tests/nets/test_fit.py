@@ -1,0 +1,179 @@
+"""The training loop against one written out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from potstill.core.errors import PotstillError
+from potstill.core.progress import Step
+from potstill.core.seeds import generator
+from potstill.nets.augment import Augmentation
+from potstill.nets.fit import Training, adamw, batches, cross_entropy, fit
+from potstill.nets.spec import Net, build
+
+
+def pictures(count: int, size: int = 8) -> Tensor:
+    return torch.randint(256, (count, 3, size, size), generator=generator("pictures"), dtype=torch.uint8)
+
+
+def small() -> nn.Module:
+    return build(Net(width=4), 4, 8, generator(0))
+
+
+LABELS = torch.arange(12) % 4
+
+
+def test_the_rate_that_the_optimiser_used_is_rdeds() -> None:
+    steps: list[Step] = []
+    fit(
+        nn.Sequential(nn.Flatten(), nn.Linear(48, 4)),
+        pictures(4, 4),
+        LABELS[:4],
+        classes=4,
+        training=Training(epochs=300, batch=4, rate=1e-3, cosine=0.5),
+        generator=generator(1),
+        on_step=steps.append,
+    )
+    factors = [steps[epoch].scalars["rate"] / 1e-3 for epoch in (0, 75, 150, 225, 299)]
+    assert factors == pytest.approx([1, 0.96194, 0.85355, 0.69134, 0.50262], abs=5e-6)
+    assert [(step.index, step.total) for step in steps] == [(epoch, 300) for epoch in range(1, 301)]
+
+
+def test_cosines() -> None:
+    assert Training(epochs=300, batch=1, cosine=1.0).factor(299) == pytest.approx(2.7e-5, rel=0.02)
+    assert Training(epochs=10, batch=1, cosine=0.0).factor(9) == 1
+
+
+def by_hand(module: nn.Module, images: Tensor, seed: int) -> nn.Module:
+    """Five epochs with PyTorch's own schedule, groups by name and nothing of ours but the draws."""
+    draw = generator(seed)
+    change = Augmentation(flip=0.5, cutmix=True)
+    decayed = [p for n, p in module.named_parameters() if "weight" in n and p.ndim > 1]
+    others = [p for n, p in module.named_parameters() if not ("weight" in n and p.ndim > 1)]
+    optimiser = torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0}], lr=5e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / (2 * 5)))
+    )
+    module.train()
+    for _ in range(5):
+        for rows in torch.randperm(12, generator=draw).split(5):
+            views, shares = change(images[rows].double() / 255, torch.eye(4).double()[LABELS[rows]], draw)
+            loss = -(shares * module(views).log_softmax(1)).sum(1).mean()
+            module.zero_grad()
+            loss.backward()
+            optimiser.step()
+        schedule.step()
+    return module.eval()
+
+
+def test_equals_a_loop_by_hand() -> None:
+    """In float64, for Adam blows up the rounding of gradients that are zero."""
+    images = pictures(12)
+    module = small().double()
+    fit(
+        module,
+        images,
+        LABELS,
+        classes=4,
+        training=Training(epochs=5, batch=5, rate=5e-3, cosine=0.5),
+        generator=generator(3),
+        augment=Augmentation(flip=0.5, cutmix=True),
+    )
+    expected = by_hand(small().double(), images, 3).state_dict()
+    assert not module.training
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-6, atol=1e-9)
+
+
+def test_same_call_same_bits_and_no_global_draws() -> None:
+    before = torch.random.get_rng_state()
+    states = []
+    for _ in range(2):
+        module = small()
+        fit(
+            module,
+            pictures(12),
+            LABELS,
+            classes=4,
+            training=Training(epochs=3, batch=5),
+            generator=generator(3),
+            augment=Augmentation(shuffle=2, least_area=0.5, flip=0.5, cutmix=True),
+        )
+        states.append(module.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_it_learns_and_tells_the_loss() -> None:
+    steps: list[Step] = []
+    module = build(Net(width=16), 4, 8, generator(0))
+    last = fit(
+        module,
+        pictures(12),
+        LABELS,
+        classes=4,
+        training=Training(epochs=60, batch=6, rate=1e-2),
+        generator=generator(0),
+        on_step=steps.append,
+    )
+    assert steps[0].scalars["loss"] > 1.0 > 0.1 > last == steps[-1].scalars["loss"]
+    assert torch.equal(module(pictures(12) / 255).argmax(1), LABELS)
+
+
+def test_decay_is_for_weights_of_more_than_one_dimension() -> None:
+    module = build(Net.parse("resnet-18-w8"), 4, 32, generator(0))
+    optimiser = adamw(module, Training(epochs=1, batch=1, weight_decay=0.01))
+    decayed, plain = optimiser.param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.01, 0)
+    layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert {id(p) for p in decayed["params"]} == {id(layer.weight) for layer in layers}
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(module.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 1, [1, 1, 1]), (1, 4, [1])]
+)
+def test_batches(count: int, batch: int, sizes: list[int]) -> None:
+    parts = list(batches(count, batch, generator(0)))
+    assert [len(part) for part in parts] == sizes
+    assert sorted(torch.cat(parts).tolist()) == list(range(count))
+
+
+def test_mixed_shares_mix_the_losses() -> None:
+    logits = torch.randn(5, 4, generator=generator(0), dtype=torch.float64)
+    first, second = (
+        torch.eye(4, dtype=torch.float64)[LABELS[:5]],
+        torch.eye(4, dtype=torch.float64)[LABELS[5:10]],
+    )
+    mixed = cross_entropy(logits, logits, 0.3 * first + 0.7 * second)
+    apart = 0.3 * cross_entropy(logits, logits, first) + 0.7 * cross_entropy(logits, logits, second)
+    torch.testing.assert_close(mixed, apart)
+
+
+def test_a_loss_that_is_not_finite_stops() -> None:
+    with pytest.raises(PotstillError, match="diverged: the loss of epoch 1 is nan"):
+        fit(
+            small(),
+            pictures(4),
+            LABELS[:4],
+            classes=4,
+            training=Training(epochs=2, batch=4),
+            generator=generator(0),
+            loss=lambda logits, images, shares: logits.sum() * math.nan,
+        )
+
+
+def test_nothing_to_train_on() -> None:
+    with pytest.raises(PotstillError, match="no images"):
+        fit(
+            small(),
+            pictures(0),
+            LABELS[:0],
+            classes=4,
+            training=Training(epochs=1, batch=1),
+            generator=generator(0),
+        )
+    with pytest.raises(PotstillError, match="at least 1, not 0"):
+        Training(epochs=0, batch=4)
