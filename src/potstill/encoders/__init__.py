@@ -1,0 +1,3 @@
+"""Image and text into one space, differentiable from pixels."""
+
+from potstill.encoders.clip import Encoder as Encoder
