@@ -1,0 +1,184 @@
+"""The border of every prior: whatever the network predicts becomes a clean latent here and nowhere else."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.core.blocks import in_blocks
+from potstill.core.errors import PotstillError, unknown
+from potstill.core.table import Table
+from potstill.data.real import Split
+
+SOLVERS = Table(
+    "solver",
+    {
+        "ddim": "diffusers:DDIMScheduler",
+        "dpm-solver++": "diffusers:DPMSolverMultistepScheduler",
+        "unipc": "diffusers:UniPCMultistepScheduler",
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a denoiser is told, as named tensors with one row an image."""
+
+    values: Mapping[str, Tensor]
+
+    def names(self) -> list[str]:
+        """The tensors' names, in the order that `tensors` has."""
+        return sorted(self.values)
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors in the order of `names`."""
+        return [self.values[name] for name in self.names()]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One image asked of a prior: its class, the real images of that class, and the image's own generator."""
+
+    key: str
+    name: str
+    draw: torch.Generator
+    real: Split
+    rows: Sequence[int]
+
+
+class Prior(ABC):
+    """A frozen generator: latents in its own scaled units, pixels in [0, 1], float32 at the border.
+
+    The network may compute in another dtype; noisy and clean latents, scores and the sampler stay in float32.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.vae = pipe.vae.eval().requires_grad_(False)
+        self.alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod.float()
+
+    @staticmethod
+    def from_pretrained(source: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Prior":
+        """Opens a diffusers pipeline by shipped name, folder or hub id.
+
+        Raises PotstillError where it can't be loaded, and for a pipeline class that has no prior here.
+        """
+        from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+        from potstill.bundled import resolve
+        from potstill.priors import PRIORS
+
+        place = resolve(source)
+        try:
+            pipe = DiffusionPipeline.from_pretrained(place, dtype=dtype, use_safetensors=True)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise PotstillError(f"cannot load the pipeline {source!r} from {place}: {error}") from error
+        kind = type(pipe).__name__
+        if kind not in PRIORS:
+            raise unknown("diffusers pipeline", kind, PRIORS, place)
+        return PRIORS[kind](pipe.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the prior computes."""
+        return self.vae.device
+
+    @property
+    @abstractmethod
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a latent."""
+
+    @property
+    def size(self) -> int:
+        """The height and width of an image, in pixels."""
+        return self.latent_shape[1] * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @abstractmethod
+    def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The network's raw output for noisy latents [n, c, h, w] at timesteps [n]."""
+
+    @abstractmethod
+    def condition(self, requests: Sequence[Request]) -> Condition:
+        """What to tell the denoiser so that it draws the images asked for."""
+
+    @abstractmethod
+    def null_condition(self, condition: Condition) -> Condition:
+        """The unconditional counterpart of a condition, for classifier-free guidance."""
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The clean latent [n, c, h, w] that the network sees in noisy latents, at one timestep for all."""
+
+        def rows(noisy: Tensor, *tensors: Tensor) -> Tensor:
+            told = Condition(dict(zip(condition.names(), tensors, strict=True)))
+            return self.predict(noisy, t.to(noisy.device).expand(len(noisy)), told).float()
+
+        raw = in_blocks(rows, x_t, *condition.tensors())
+        return to_clean(raw, x_t, self.alpha_bar(t), self.pipe.scheduler.config.prediction_type)
+
+    def alpha_bar(self, t: Tensor) -> float:
+        """The share of signal variance left at an integer timestep, in (0, 1)."""
+        return float(self.alphas_cumprod[int(t)])
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """The mean latent [n, c, h, w], scaled, of pixels [n, 3, h, w] in [0, 1]."""
+        posterior = self.vae.encode((pixels * 2 - 1).to(self.vae.dtype)).latent_dist
+        return posterior.mean.float() * self.vae.config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels around [0, 1], not clamped, of scaled latents; the gradient reaches the latents."""
+        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        return self.vae.decode(scaled).sample.float() / 2 + 0.5
+
+    def schedule(self, steps: int, solver: str = "ddim") -> Any:
+        """A diffusers scheduler that steps clean latents, with its timesteps set.
+
+        Its noise schedule and spacing are the pipeline's. Raises PotstillError for an unknown solver or step count.
+        """
+        trained = self.pipe.scheduler.config.num_train_timesteps
+        if not 1 <= steps <= trained:
+            raise PotstillError(f"steps must lie between 1 and {trained}, not {steps}")
+        scheduler = SOLVERS[solver].from_config(self.pipe.scheduler.config, prediction_type="sample")
+        scheduler.set_timesteps(steps, device=self.device)
+        return scheduler
+
+    def noise(self, draws: Sequence[torch.Generator]) -> Tensor:
+        """Standard normal latents, one from each generator, drawn on the CPU."""
+        drawn = [torch.randn(self.latent_shape, generator=draw) for draw in draws]
+        return torch.stack(drawn).to(self.device)
+
+
+def to_clean(raw: Tensor, x_t: Tensor, alpha_bar: float, prediction: str) -> Tensor:
+    """What a network predicts, as a clean latent.
+
+    Source: CONCORD, Eq. 8 for "epsilon"; Salimans and Ho 2022 (arXiv:2202.00512), section 4 for "v_prediction".
+    """
+    signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+    if prediction == "epsilon":
+        return (x_t - noise * raw) / signal
+    if prediction == "v_prediction":
+        return signal * x_t - noise * raw
+    if prediction == "sample":
+        return raw
+    raise unknown("prediction type", prediction, ["epsilon", "v_prediction", "sample"])
+
+
+def from_clean(x0: Tensor, x_t: Tensor, alpha_bar: float, prediction: str) -> Tensor:
+    """The inverse of `to_clean`: the prediction that a clean latent stands for."""
+    signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+    if prediction == "epsilon":
+        return (x_t - signal * x0) / noise
+    if prediction == "v_prediction":
+        return (signal * x_t - x0) / noise
+    if prediction == "sample":
+        return x0
+    raise unknown("prediction type", prediction, ["epsilon", "v_prediction", "sample"])
+
+
+def to_pixels(function: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+    """Decodes latents to uint8 pixels [n, 3, h, w], clamped and rounded as diffusers does."""
+    with torch.no_grad():
+        decoded = in_blocks(function, latents)
+    return (decoded.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
