@@ -1,0 +1,78 @@
+"""What is seen of each image as it is made: its concept scores and a teacher's confidence, whatever the method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from potstill.bundled import resolve
+from potstill.concepts import ConceptSpace, Vocabulary
+from potstill.core.blocks import in_blocks
+from potstill.core.fingerprint import fingerprint
+from potstill.data.real import RealData
+from potstill.distilled import Slot
+from potstill.encoders import Encoder
+from potstill.methods import Made
+from potstill.nets.store import load_net
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Who looks at each image: a vocabulary's encoder, and a teacher (a folder or shipped name) where given."""
+
+    vocabulary: Vocabulary
+    teacher: str | None = None
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An encoder and a teacher made ready for a data set; they judge images and change nothing."""
+
+    settings: Seen
+    encoder: Encoder
+    space: ConceptSpace
+    teacher: nn.Module | None
+
+    @classmethod
+    def prepare(cls, settings: Seen, real: RealData, *, device: str = "cpu") -> "Witness":
+        """Loads the encoder and the teacher and ranks the concepts of every class."""
+        encoder = Encoder.from_pretrained(settings.vocabulary.encoder, device=device)
+        space = ConceptSpace.build(settings.vocabulary, encoder, real)
+        teacher = None
+        if settings.teacher is not None:
+            stored = load_net(Path(resolve(settings.teacher))).narrowed(real.classes.keys)
+            teacher = stored.to(device).module
+        return cls(settings, encoder, space, teacher)
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """The models that judge: name to hex SHA-256."""
+        used = {self.settings.vocabulary.encoder: self.encoder.fingerprint}
+        if self.settings.teacher is not None and self.teacher is not None:
+            used[self.settings.teacher] = fingerprint([self.teacher])
+        return used
+
+    @property
+    def real_scores(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
+        """The range of each phrase's cosine on real images of its class."""
+        return self.space.real_scores()
+
+    @torch.no_grad()
+    def describe(self, slots: Sequence[Slot], made: Sequence[Made]) -> list[dict[str, Any]]:
+        """For each image its class's concepts, their cosines, and the teacher's confidence in the class."""
+        pixels = torch.stack([one.image for one in made]).float().to(self.encoder.device) / 255
+        labels = torch.tensor([self.space.keys.index(slot.key) for slot in slots], device=pixels.device)
+        embedded = in_blocks(self.encoder.images, pixels)
+        scores = (embedded[:, None] * self.space.texts[labels]).sum(2)
+        notes: list[dict[str, Any]] = [
+            {"concepts": list(self.space.phrases[label]), "scores": [round(float(value), 4) for value in row]}
+            for label, row in zip(labels.tolist(), scores, strict=True)
+        ]
+        if self.teacher is not None:
+            sure = in_blocks(self.teacher, pixels).softmax(1).gather(1, labels[:, None])[:, 0]
+            for note, value in zip(notes, sure, strict=True):
+                note["teacher"] = round(float(value), 4)
+        return notes

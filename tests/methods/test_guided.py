@@ -1,0 +1,99 @@
+"""Methods on real digits and tiny random priors: what an image depends on, and what is written down."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from potstill.concepts import Vocabulary
+from potstill.core.errors import PotstillError
+from potstill.data.digits import digits
+from potstill.distilled import Slot
+from potstill.guidance.push import Pace
+from potstill.methods import METHODS
+from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.random import Random
+
+SLOTS = [Slot("3", 0), Slot("3", 1), Slot("8", 0), Slot("1", 5), Slot("8", 2)]
+
+
+@pytest.fixture(scope="module")
+def real():
+    return digits()
+
+
+def concept(tiny_clip, **pace):
+    pace = Pace(**{"weight": 0.2, "normalise": True} | pace)
+    return ConceptTerm(vocabulary=Vocabulary(bank="digits", encoder=tiny_clip), pace=pace)
+
+
+@pytest.fixture(params=["random", "dit", "dit concept", "dit until", "unclip concept"], scope="module")
+def maker(request, real, tiny_dit, tiny_unclip, tiny_clip):
+    terms = {
+        "dit concept": (concept(tiny_clip),),
+        "dit until": (concept(tiny_clip, until=0.5, check=2, every=2),),
+        "unclip concept": (concept(tiny_clip),),
+    }
+    prior = tiny_unclip if request.param.startswith("unclip") else tiny_dit
+    guided = Guided(prior=prior, scale=2.0, terms=terms.get(request.param, ()), steps=4)
+    method = Random() if request.param == "random" else guided
+    return method.prepare(real, seed=3, images_per_class=6, device="cpu")
+
+
+def test_an_image_depends_on_its_slot_alone(maker):
+    whole = maker.make(SLOTS, lambda step: None)
+    for rows in ([2], [4, 0, 3], [4, 3, 2, 1, 0]):
+        part = maker.make([SLOTS[row] for row in rows], lambda step: None)
+        for row, made in zip(rows, part, strict=True):
+            assert torch.equal(made.image, whole[row].image)
+            assert made.details == whole[row].details
+    assert not torch.equal(whole[0].image, whole[1].image)
+    assert all(made.image.dtype == torch.uint8 and made.image.shape == (3, 32, 32) for made in whole)
+
+
+def test_another_seed_gives_other_images(real, tiny_dit):
+    method = Guided(prior=tiny_dit, scale=1.0, steps=3)
+    makers = [method.prepare(real, seed=seed, images_per_class=1, device="cpu") for seed in (0, 1)]
+    images = [maker.make(SLOTS[:1], lambda step: None)[0].image for maker in makers]
+    assert not torch.equal(*images)
+
+
+def test_informing_keeps_the_noise_and_writes_its_negatives(real, tiny_dit, tiny_clip):
+    bare = Guided(prior=tiny_dit, scale=1.0, steps=3)
+    still = dataclasses.replace(bare, terms=(concept(tiny_clip, weight=0.0),))
+    made = [
+        method.prepare(real, seed=0, images_per_class=1, device="cpu").make(SLOTS, lambda step: None)
+        for method in (bare, still)
+    ]
+    for one, other in zip(*made, strict=True):
+        assert torch.equal(one.image, other.image)
+        assert "negatives" not in one.details
+        assert len({negative["class"] for negative in other.details["negatives"]}) == 9
+
+
+def test_random_images_are_real_ones_drawn_once(real):
+    maker = Random().prepare(real, seed=0, images_per_class=20, device="cpu")
+    slots = [Slot("5", index) for index in range(20)]
+    made = maker.make(slots, lambda step: None)
+    rows = [real.train.ids.index(one.details["source"]) for one in made]
+    assert len(set(rows)) == 20 and set(real.train.labels[rows].tolist()) == {5}
+    assert all(
+        torch.equal(one.image, real.train.pixels([row], 32)[0]) for one, row in zip(made, rows, strict=True)
+    )
+
+
+def test_too_few_real_images_are_named(real):
+    with pytest.raises(PotstillError, match="class '0' of digits has 400 training images, fewer than 401"):
+        Random().prepare(real, seed=0, images_per_class=401, device="cpu")
+
+
+def test_every_method_says_its_kind():
+    for name, method in ((name, METHODS[name]) for name in METHODS):
+        fields = {field.name: field.default for field in dataclasses.fields(method)}
+        assert fields["kind"] == name
+
+
+def test_one_class_alone_cannot_be_told_apart(real, tiny_dit, tiny_clip):
+    method = Guided(prior=tiny_dit, terms=(concept(tiny_clip),))
+    with pytest.raises(PotstillError, match="at least two names"):
+        method.prepare(real.select(["3"]), seed=0, images_per_class=1, device="cpu")
