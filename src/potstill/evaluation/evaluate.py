@@ -1,0 +1,217 @@
+"""Trains students on a set, tests each once, and keeps finished ones so that a killed evaluation goes on."""
+
+import functools
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from potstill.core.errors import PotstillError
+from potstill.core.files import read_json, write_json
+from potstill.core.fingerprint import fingerprint
+from potstill.core.progress import OnStep, Step, silent
+from potstill.core.settings import from_plain, to_plain
+from potstill.data.real import Classes
+from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.record import Evaluation, Run
+from potstill.evaluation.student import Labelled, hits, train_student
+from potstill.labels import LABELLERS
+from potstill.nets.spec import Net
+from potstill.nets.store import StoredNet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is evaluated, for the record: a recipe's name, its method, the data set and the set's seed."""
+
+    name: str
+    method: str
+    data: str
+    set_seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The contents of a partial file: what was evaluated, as a hash, and the students that are done."""
+
+    fingerprint: str
+    runs: tuple[Run, ...]
+
+
+def evaluate(
+    train: Labelled,
+    test: Labelled,
+    *,
+    subject: Subject,
+    protocol: Protocol,
+    student: Net,
+    classes: Classes,
+    seeds: Sequence[int],
+    mirror: bool,
+    teacher: StoredNet | None = None,
+    partial: Path | None = None,
+    device: torch.device | str = "cpu",
+    on_step: OnStep = silent,
+) -> Evaluation:
+    """Trains one student a seed on `train` and tests each on `test`, once, after its last epoch.
+
+    Test images may be larger than the training images (see `Protocol.test_side`); their centre is taken. A
+    teacher of more classes is narrowed to these, in their order. `partial` is a JSON file that keeps
+    finished students: the same call after an interruption goes on with the first one missing and gives
+    the same numbers (other than seconds), and a call with more seeds adds to it. `on_step` counts epochs
+    over all students. Raises PotstillError where images, labels, classes and teacher do not fit each
+    other, where a teacher is needed and missing, and where `partial` belongs to another evaluation.
+    """
+    for name, part in (("train", train), ("test", test)):
+        _check(name, *part, len(classes))
+    size = train[0].shape[-1]
+    asked = _fitting(teacher, protocol, classes, size)
+    module = asked.to(device).module if asked else None
+    labeller = LABELLERS[protocol.labels](module, protocol.temperature)
+    middle = centre(test[0], size), test[1]
+    trained = functools.partial(
+        train_student,
+        train,
+        protocol=protocol,
+        student=student,
+        classes=len(classes),
+        labeller=labeller,
+        mirror=mirror,
+        device=device,
+    )
+    run = functools.partial(_run, trained, middle)
+    settings = {"protocol": protocol, "student": student, "classes": classes.keys, "mirror": mirror}
+    identity = _identity((*train, *middle), settings, asked) if partial else ""
+    return Evaluation(
+        name=subject.name,
+        set_seed=subject.set_seed,
+        method=subject.method,
+        data=subject.data,
+        ipc=round(len(train[0]) / len(classes)),
+        protocol=protocol.label,
+        student=student.label,
+        teacher=asked.spec.label if asked else None,
+        runs=_each(seeds, run, partial, identity, _counted(on_step, len(seeds), protocol.epochs)),
+        settings=protocol.changes,
+        versions=_versions() | {"device": _device(device)},
+    )
+
+
+def _run(trained: Callable[..., tuple[nn.Module, float]], test: Labelled, seed: int, listen: OnStep) -> Run:
+    started = time.perf_counter()
+    module, loss = trained(seed=seed, on_step=listen)
+    accuracy, top5 = hits(module, *test)
+    seconds = time.perf_counter() - started
+    return Run(seed=seed, accuracy=accuracy, top5=top5, seconds=seconds, train_loss=loss)
+
+
+def centre(images: Tensor, size: int) -> Tensor:
+    """The middle `size` px square of images [n, 3, t, t]; raises PotstillError where they are smaller."""
+    side = images.shape[-1]
+    if side < size:
+        raise PotstillError(f"test images of {side} px are smaller than the training images of {size} px")
+    first = round((side - size) / 2)
+    return images[:, :, first : first + size, first : first + size]
+
+
+def _each(
+    seeds: Sequence[int],
+    run: Callable[[int, OnStep], Run],
+    partial: Path | None,
+    identity: str,
+    listener: Callable[[int], OnStep],
+) -> tuple[Run, ...]:
+    """The runs of all seeds, in their order; those in `partial` are taken from there, new ones go there."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise PotstillError(f"an evaluation needs student seeds, each once, not {list(seeds)}")
+    runs = {done.seed: done for done in _finished(partial, identity)}
+    for place, seed in enumerate(seeds):
+        if seed not in runs:
+            runs[seed] = run(seed, listener(place))
+            if partial is not None:
+                write_json(partial, to_plain(Finished(fingerprint=identity, runs=tuple(runs.values()))))
+    return tuple(runs[seed] for seed in seeds)
+
+
+def _finished(partial: Path | None, identity: str) -> tuple[Run, ...]:
+    if partial is None or not partial.exists():
+        return ()
+    kept = from_plain(Finished, read_json(partial), str(partial))
+    if kept.fingerprint != identity:
+        raise PotstillError(
+            f"{partial} holds students of another evaluation (images, protocol, student, teacher or versions "
+            "differ); delete it or name another file"
+        )
+    return kept.runs
+
+
+def _counted(on_step: OnStep, students: int, epochs: int) -> Callable[[int], OnStep]:
+    def listener(place: int) -> OnStep:
+        def listen(step: Step) -> None:
+            index = place * epochs + step.index
+            scalars = {**step.scalars, "student": place + 1}
+            on_step(Step(stage="evaluate", index=index, total=students * epochs, scalars=scalars))
+
+        return listen
+
+    return listener
+
+
+def _check(name: str, images: Tensor, labels: Tensor, classes: int) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != (3, *images.shape[-1:] * 2):
+        found = f"{images.dtype} {list(images.shape)}"
+        raise PotstillError(f"{name} images must be uint8 [n, 3, s, s], not {found}")
+    if not len(images) or len(labels) != len(images):
+        raise PotstillError(
+            f"{name} needs as many labels as images and some, not {len(labels)}, {len(images)}"
+        )
+    low, high = labels.min().item(), labels.max().item()
+    if low < 0 or high >= classes:
+        raise PotstillError(f"{name} labels must be in 0..{classes - 1}, found {low}..{high}")
+
+
+def _fitting(teacher: StoredNet | None, protocol: Protocol, classes: Classes, size: int) -> StoredNet | None:
+    if not LABELLERS[protocol.labels].needs_teacher:
+        return None
+    if teacher is None:
+        raise PotstillError(f"protocol {protocol.label} needs a teacher and none was given")
+    if teacher.size != size:
+        raise PotstillError(
+            f"the teacher was trained at {teacher.size} px, the images to label have {size} px"
+        )
+    return teacher if teacher.classes.keys == classes.keys else teacher.narrowed(classes.keys)
+
+
+def _identity(tensors: Sequence[Tensor], settings: Mapping[str, Any], teacher: StoredNet | None) -> str:
+    described = json.dumps(to_plain({**settings, "versions": _versions()}), sort_keys=True)
+    digest = hashlib.sha256(described.encode())
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}:{list(tensor.shape)}".encode())
+        array: Any = tensor.cpu().contiguous().numpy()
+        digest.update(array)
+    if teacher is not None:
+        digest.update(fingerprint([teacher.module]).encode())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "potstill": version("potstill"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _device(device: torch.device | str) -> str:
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        return torch.cuda.get_device_name(kind)
+    return f"{kind.type}, {torch.get_num_threads()} threads"

@@ -1,0 +1,69 @@
+"""The numbers of an evaluation and everything that they depend on, as one JSON file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from potstill.core.files import read_json, write_json
+from potstill.core.settings import from_plain, to_plain
+from potstill.evaluation import statistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One student: its seed and the shares of test images that its first guess and its first five get right.
+
+    `seconds` are those of training and testing; `train_loss` is the mean of the last epoch.
+    """
+
+    seed: int
+    accuracy: float
+    top5: float
+    seconds: float
+    train_loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Students trained on one set under one protocol.
+
+    `name` is what was evaluated (a recipe), `set_seed` the seed of the set, `ipc` its images per class,
+    rounded, and `settings` what was changed in the protocol.
+    """
+
+    name: str
+    set_seed: int
+    method: str
+    data: str
+    ipc: int
+    protocol: str
+    student: str
+    teacher: str | None
+    runs: tuple[Run, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Each student's accuracy, a fraction."""
+        return tuple(run.accuracy for run in self.runs)
+
+    @property
+    def mean(self) -> float:
+        """The students' mean accuracy, a fraction."""
+        return statistics.mean(self.accuracies)
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample standard deviation of the students' accuracies; None for one student."""
+        return statistics.deviation(self.accuracies)
+
+    def save(self, path: Path) -> None:
+        """Writes the evaluation as JSON, whole or not at all."""
+        write_json(path, to_plain(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "Evaluation":
+        """Reads an evaluation; raises PotstillError that names the file where it is missing or malformed."""
+        return from_plain(cls, read_json(path), str(path))
