@@ -1,9 +1,10 @@
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
+from datasets import config
 from PIL import Image
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -11,7 +12,7 @@ SHARED = Path(__file__).parents[2].parent / "shared"
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    datasets.config.HF_DATASETS_CACHE = str(tmp_path_factory.mktemp("datasets"))
+    config.HF_DATASETS_CACHE = str(tmp_path_factory.mktemp("datasets"))
 
 
 @pytest.fixture
@@ -42,3 +43,12 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / root
 
     return make
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"a network call: {arguments}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)

@@ -63,13 +63,7 @@ def hub_data(source: Source) -> RealData:
     test = _test_split(splits, label, source.test)
     keys = _class_keys(splits["train"], label)
     parts = [
-        _split(
-            splits[part],
-            image,
-            _labels(splits[part], label, keys, f"{source.place}/{part}"),
-            source.place,
-            part,
-        )
+        _split(splits[part], (image, label), keys, source.place, part)
         for part in ("train", test)
         if part is not None
     ]
@@ -119,8 +113,6 @@ def _class_keys(dataset: Any, label: str) -> tuple[str, ...]:
 
 
 def _labels(dataset: Any, label: str, keys: tuple[str, ...], where: str) -> torch.Tensor:
-    if label not in dataset.features:
-        raise PotstillError(f"{where} has no column {label!r}; it has {', '.join(dataset.features)}")
     number = {key: place for place, key in enumerate(keys)}
     found = _row_keys(dataset, label)
     bare = found.count(None)
@@ -134,9 +126,15 @@ def _labels(dataset: Any, label: str, keys: tuple[str, ...], where: str) -> torc
     return torch.tensor([number[str(key)] for key in found], dtype=torch.int64)
 
 
-def _split(dataset: Any, image: str, labels: torch.Tensor, place: str, part: str) -> Split:
+def _split(dataset: Any, columns: tuple[str, str], keys: tuple[str, ...], place: str, part: str) -> Split:
+    image, label = columns
+    where = f"{place}/{part}"
+    for column in columns:
+        if column not in dataset.features:
+            raise PotstillError(f"{where} has no column {column!r}; it has {', '.join(dataset.features)}")
+    labels = _labels(dataset, label, keys, where)
     ids = tuple(f"{part}/{row}" for row in range(len(labels)))
-    return Split(ids, labels, _Rows(encoded_images(dataset, image), image, f"{place}/{part}"))
+    return Split(ids, labels, _Rows(encoded_images(dataset, image), image, where))
 
 
 def _checked(data: RealData, source: Source) -> RealData:

@@ -50,7 +50,7 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
         return None
     from scipy.special import stdtrit
 
-    half = float(stdtrit(len(values) - 1, level)) * spread / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * spread / math.sqrt(len(values))
     return mean(values) - half, mean(values) + half
 
 
