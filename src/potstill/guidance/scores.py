@@ -47,8 +47,8 @@ def contrastive(positive: Tensor, negative: Tensor, temperature: float) -> Tenso
 def contrastive_apart(positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
     """`contrastive` with the positive left out of the denominator, so that it never saturates.
 
-    Source: the sampler that the authors' code seems to be (facts/diffusion_priors.md, 4.3); its temperature is
-    0.05. Returns [n], unbounded.
+    Source: what appears to be the authors' sampler, left in the public code of D3HR; its
+    temperature is 0.05. Returns [n], unbounded.
     """
     return (positive / temperature).mean(1) - (negative / temperature).logsumexp(1)
 

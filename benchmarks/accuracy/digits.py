@@ -1,0 +1,141 @@
+"""The evidence on digits: every arm of issue and paper, at 1 and 10 images per class, on paired seeds.
+
+`python benchmarks/accuracy/digits.py` makes the sets, trains the students, and writes the table beside this file;
+it can be stopped at any time and goes on where it was. `--sets N` sets an arm (seeds 0 to N - 1), `--students N`
+students a set, `--minutes N` stops before the next set when the time is up; the table says how many there are.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import time
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+
+from potstill.bundled import resolve
+from potstill.concepts import ConceptSpace, Vocabulary
+from potstill.core.files import write_json, write_text
+from potstill.core.settings import to_plain
+from potstill.data.digits import digits
+from potstill.encoders import Encoder
+from potstill.evaluation import PROTOCOLS
+from potstill.evaluation.completeness import completeness
+from potstill.evaluation.record import Evaluation
+from potstill.nets.spec import Net
+from potstill.nets.store import load_net
+from potstill.pipeline import distill_recipe, evaluate_set
+from potstill.recipes import RECIPES
+from potstill.report import table
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "digits"
+ARMS = (
+    "digits-random",
+    "digits-dit-unguided",
+    "digits-dit",
+    "digits-dit-unguided-concord",
+    "digits-dit-complete",
+    "digits-dit-concord",
+    "digits-unclip",
+    "digits-unclip-concord",
+)
+JUDGES = ("digits/clip", "digits/referee")
+STUDENT, PROTOCOL, TEACHER = "convnet-3", "rded@1", "digits/teacher"
+
+
+def main() -> None:
+    """Runs what is missing and writes the table."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--sets", type=int, default=5)
+    options.add_argument("--students", type=int, default=1)
+    options.add_argument("--minutes", type=float, default=float("inf"))
+    options.add_argument("--work", type=Path, default=Path("runs/accuracy/digits"))
+    options.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
+    chosen = options.parse_args()
+    console, ends = Console(), time.monotonic() + 60 * chosen.minutes
+    real = digits()
+    teacher = load_net(Path(resolve(TEACHER)))
+    encoders = {name: Encoder.from_pretrained(name) for name in JUDGES}
+    judges = [
+        (encoder, ConceptSpace.build(Vocabulary(bank="digits", encoder=name), encoder, real))
+        for name, encoder in encoders.items()
+    ]
+    for seed in range(chosen.sets):
+        for arm in chosen.arms:
+            if time.monotonic() > ends:
+                break
+            folder = chosen.work / arm / f"seed{seed}"
+            recipe = dataclasses.replace(RECIPES[arm](), seed=seed)
+            made = distill_recipe(recipe, folder, real=real)
+            images, labels = made.images(), made.labels(real.classes.keys)
+            seen = {
+                judge: to_plain(
+                    completeness(images, labels, encoder=encoder, space=space, teacher=teacher.module)
+                )
+                for judge, (encoder, space) in zip(JUDGES, judges, strict=True)
+            }
+            facts = {
+                "arm": arm,
+                "seed": seed,
+                "seconds_per_image": made.manifest.seconds_per_image,
+                "judged": seen,
+            }
+            write_json(RESULTS / "sets" / f"{arm}-seed{seed}.json", facts)
+            for ipc in (10, 1):
+                done = evaluate_set(
+                    folder,
+                    real,
+                    protocol=PROTOCOLS[PROTOCOL],
+                    student=Net.parse(STUDENT),
+                    teacher=TEACHER,
+                    seeds=range(chosen.students),
+                    images_per_class=ipc,
+                )
+                done.save(RESULTS / "evaluations" / f"{arm}-seed{seed}-ipc{ipc}.json")
+                console.print(f"{arm} seed {seed} ipc {ipc}: {100 * done.mean:.1f}")
+    write_text(HERE / f"digits_cpu_{date.today()}.md", written())
+
+
+def written() -> str:
+    """The page of saved results."""
+    evaluations = [Evaluation.load(file) for file in sorted((RESULTS / "evaluations").glob("*.json"))]
+    sets = [json.loads(file.read_text()) for file in sorted((RESULTS / "sets").glob("*.json"))]
+    parts = ["# Digits, rded@1, ConvNet-3 of width 128", "Made by `python benchmarks/accuracy/digits.py`."]
+    for ipc in (10, 1):
+        own = [evaluation for evaluation in evaluations if evaluation.ipc == ipc]
+        for baseline in ("digits-dit-unguided", "digits-dit", "digits-random"):
+            if any(evaluation.name == baseline for evaluation in own):
+                parts += [f"## {ipc} images per class, against {baseline}", table(own, baseline=baseline)]
+    parts += ["## What is seen in the images, 10 images per class, mean over sets", _seen(sets)]
+    return "\n\n".join(parts) + "\n"
+
+
+COLUMNS = {
+    "complete (clip)": (JUDGES[0], "complete"),
+    "complete (referee)": (JUDGES[1], "complete"),
+    "cosine (clip)": (JUDGES[0], "score"),
+    "spread (clip)": (JUDGES[0], "spread"),
+    "spread (referee)": (JUDGES[1], "spread"),
+    "teacher right": (JUDGES[0], "right"),
+}
+
+
+def _seen(sets: list[dict]) -> str:
+    lines = [f"| arm | sets | s/image | {' | '.join(COLUMNS)} |", "|---|---|---|" + "---|" * len(COLUMNS)]
+    for arm in ARMS:
+        own = [one for one in sets if one["arm"] == arm]
+        if own:
+            seconds = statistics.mean(one["seconds_per_image"] for one in own)
+            cells = [
+                f"{statistics.mean(one['judged'][judge][name] for one in own):.3f}"
+                for judge, name in COLUMNS.values()
+            ]
+            lines.append(f"| {arm} | {len(own)} | {seconds:.3f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The command line: verbs are stages, one file each."""
+
+import os
+import sys
+
+import typer
+from rich.markup import escape
+
+from potstill.cli import compare, concepts, demo, distill, evaluate, parts, report
+from potstill.cli.terminal import err_console
+from potstill.core.errors import PotstillError
+
+app = typer.Typer(
+    help="Distill a large labelled image set into a few images per class that train a network nearly as well.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.command("list")(parts.list_parts)
+app.command()(parts.show)
+app.add_typer(concepts.concepts, name="concepts")
+app.command()(distill.distill)
+app.command()(evaluate.evaluate)
+app.command()(compare.compare)
+app.command()(report.report)
+
+
+def main() -> None:
+    """Runs the command line: 0 done, 1 a check found faults, 2 wrong use or input, 130 interrupted."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        app()
+    except PotstillError as error:
+        err_console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)

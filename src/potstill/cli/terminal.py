@@ -1,0 +1,71 @@
+"""What the verbs share: consoles, options, progress bars, and how a result is printed."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from potstill.core.progress import OnStep, Step
+from potstill.core.settings import to_plain
+
+out_console, err_console = Console(), Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Data = Annotated[
+    str | None, typer.Option(help="digits, an image folder, a parquet file or folder, or hub:ID.")
+]
+Test = Annotated[str | None, typer.Option(help="A folder of test images, where the data has none.")]
+Only = Annotated[str | None, typer.Option("--classes", help="A named subset or comma-separated class keys.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that can't be read.")]
+
+
+@contextmanager
+def progress() -> Iterator[OnStep]:
+    """A bar for each stage, with rate and time left; nothing where standard error is no terminal."""
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
+    with Progress(*columns, console=err_console, transient=True, disable=not err_console.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def on_step(step: Step) -> None:
+            if step.stage not in tasks:
+                tasks[step.stage] = bars.add_task(step.stage, total=step.total, told="")
+            rate = bars.tasks[tasks[step.stage]].speed
+            told = [f"{rate:.1f}/s"] if rate else []
+            told += [f"{name} {value:.3g}" for name, value in step.scalars.items()]
+            bars.update(tasks[step.stage], completed=step.index, total=step.total, told="  ".join(told))
+
+        try:
+            yield on_step
+        except KeyboardInterrupt:
+            bars.stop()
+            err_console.print("interrupted: the same command goes on from here")
+            raise typer.Exit(130) from None
+
+
+def emit(value: Any, as_json: bool, text: Callable[[], str]) -> None:
+    """Prints a result on standard output, as JSON or as text."""
+    if as_json:
+        sys.stdout.write(json.dumps(to_plain(value), indent=2, ensure_ascii=False) + "\n")
+    else:
+        out_console.print(text(), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,168 @@
+"""Saved evaluations put side by side: who was judged alike, what each reached, who beats whom."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.core.errors import PotstillError, unknown
+from potstill.evaluation.record import Evaluation
+from potstill.evaluation.statistics import Difference, by_set, deviation, interval, mean, paired, paired_sets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One name under one protocol; accuracies are fractions.
+
+    `sets` holds each set's mean over its students, by set seed; `students` the accuracies of a lone set's
+    students, by student seed. Mean, deviation and interval are of sets where there are several, else of the
+    lone set's students.
+    """
+
+    name: str
+    method: str
+    sets: Mapping[int, float]
+    students: Mapping[int, float]
+    runs: int
+
+    @property
+    def unit(self) -> str:
+        """What is counted: "sets" or "students"."""
+        return "students" if self.students else "sets"
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The numbers that are counted."""
+        return tuple((self.students or self.sets).values())
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return mean(self.values)
+
+    @property
+    def deviation(self) -> float | None:
+        """Their sample deviation; None for one value."""
+        return deviation(self.values)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of their mean; None for one value."""
+        return interval(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """One row minus another, and what was paired: "sets", or the "students" of one set each."""
+
+    difference: Difference
+    unit: str
+
+    @property
+    def verdict(self) -> str:
+        """In a word: gain, loss, no gain (the interval includes zero), or undecided (it has none)."""
+        low, high = self.difference.low, self.difference.high
+        if low is None or high is None:
+            return "undecided"
+        return "gain" if low > 0 else "loss" if high < 0 else "no gain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All rows judged under the same protocol, student, teacher, data and number of images."""
+
+    data: str
+    ipc: int
+    protocol: str
+    student: str
+    teacher: str | None
+    settings: Mapping[str, Any]
+    rows: tuple[Row, ...]
+
+    @property
+    def caption(self) -> str:
+        """What the rows share, as one line; what was changed in the protocol is spelled out."""
+        teacher = f", teacher {self.teacher}" if self.teacher else ""
+        changes = ", ".join(f"{name} = {json.dumps(value)}" for name, value in self.settings.items())
+        note = f" (changed: {changes})" if changes else ""
+        images = "1 image" if self.ipc == 1 else f"{self.ipc} images"
+        judge = f"protocol {self.protocol}{note}, student {self.student}{teacher}"
+        return f"{self.data}, {images} per class, {judge}"
+
+    def row(self, name: str) -> Row:
+        """The row of a name; raises PotstillError for one that is not among them."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise unknown("evaluated name", name, [row.name for row in self.rows], self.caption)
+
+    def reference(self) -> Row | None:
+        """The row of random real images, where there is one."""
+        return next((row for row in self.rows if row.method == "random"), None)
+
+
+def compare(evaluations: Iterable[Evaluation]) -> tuple[Comparison, ...]:
+    """Groups evaluations that may be compared; groups in a fixed order, rows by name, whatever order came in.
+
+    Raises PotstillError where two different evaluations claim the same name, set seed and protocol.
+    """
+    groups: dict[str, list[Evaluation]] = {}
+    for one in evaluations:
+        alike = [one.data, one.ipc, one.protocol, one.student, one.teacher, dict(one.settings)]
+        held = groups.setdefault(json.dumps(alike, sort_keys=True), [])
+        if one not in held:
+            held.append(one)
+    ordered = sorted(groups.items(), key=lambda item: (item[1][0].data, item[1][0].ipc, item[0]))
+    return tuple(_comparison(held) for _, held in ordered)
+
+
+def versus(row: Row, baseline: Row) -> Versus | None:
+    """`row` minus `baseline`, paired by set seed; by student seed where each has one set, of one seed.
+
+    None where the two have no set in common. Sets that only one of them has are left out.
+    """
+    common = sorted(row.sets.keys() & baseline.sets.keys())
+    shared = sorted(row.students.keys() & baseline.students.keys())
+    if not common:
+        return None
+    if shared:
+        students = paired(
+            [row.students[seed] for seed in shared], [baseline.students[seed] for seed in shared]
+        )
+        return Versus(students, "students")
+    sets = paired_sets(
+        {seed: row.sets[seed] for seed in common}, {seed: baseline.sets[seed] for seed in common}
+    )
+    return Versus(sets, "sets")
+
+
+def _comparison(held: Sequence[Evaluation]) -> Comparison:
+    first = held[0]
+    names = sorted({one.name for one in held})
+    return Comparison(
+        data=first.data,
+        ipc=first.ipc,
+        protocol=first.protocol,
+        student=first.student,
+        teacher=first.teacher,
+        settings=dict(first.settings),
+        rows=tuple(_row([one for one in held if one.name == name]) for name in names),
+    )
+
+
+def _row(held: Sequence[Evaluation]) -> Row:
+    seeds = [one.set_seed for one in held]
+    for seed in seeds:
+        if seeds.count(seed) > 1:
+            raise PotstillError(
+                f"two different evaluations of {held[0].name!r}, set seed {seed}, under {held[0].protocol}: "
+                "give one of the sets another name, or leave one out"
+            )
+    lone = held[0] if len(held) == 1 else None
+    return Row(
+        name=held[0].name,
+        method=held[0].method,
+        sets=by_set((one.set_seed, one.accuracies) for one in held),
+        students={run.seed: run.accuracy for run in lone.runs} if lone else {},
+        runs=sum(len(one.runs) for one in held),
+    )

@@ -1,0 +1,180 @@
+"""The command line as a user meets it: real processes, real files, wrong input of every kind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def potstill(*words, timeout=120):
+    command = [sys.executable, "-m", "potstill", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets") / "random"
+    done = potstill("distill", "--method", "random", "--data", "digits", "--ipc", 2, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_list_and_show():
+    listed = potstill("list", "recipes", "--json")
+    assert "digits-dit-concord" in json.loads(listed.stdout)
+    shown = json.loads(potstill("show", "digits-dit-concord").stdout)
+    assert shown["method"]["terms"][0]["vocabulary"]["bank"] == "digits"
+
+
+def test_distill_evaluate_compare_report(made, tmp_path):
+    evaluated = potstill(
+        "evaluate",
+        made,
+        "--student",
+        "convnet-3-w8",
+        "--students",
+        2,
+        "--epochs",
+        2,
+        "--protocol",
+        "hard@1",
+        "--json",
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    (told,) = json.loads(evaluated.stdout)
+    assert len(told["runs"]) == 2 and told["settings"] == {"epochs": 2}
+    compared = potstill("compare", made)
+    assert compared.returncode == 0 and "random" in compared.stdout
+    page = tmp_path / "report.html"
+    assert potstill("report", made, "--out", page).returncode == 0
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_concepts_check(tiny_clip):
+    done = potstill(
+        "concepts", "check", "--bank", "digits", "--encoder", tiny_clip, "--data", "digits", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    checked = json.loads(done.stdout)
+    assert len(checked) == 10 and all(len(row["phrases"]) == 10 for row in checked)
+    assert all(row["validity"] == sorted(row["validity"], reverse=True) for row in checked)
+
+
+WRONG = [
+    (["distill"], "name a recipe or --method"),
+    (["distill", "digits-dti"], "unknown recipe 'digits-dti'. Did you mean 'digits-dit'"),
+    (["distill", "--method", "ranodm"], "unknown method 'ranodm'. Did you mean 'random'"),
+    (["distill", "--method", "random", "--data", "/no/such/place"], "/no/such/place"),
+    (["distill", "--method", "random", "--ipc", "0"], "--ipc must be at least 1, not 0"),
+    (["distill", "--method", "random", "--ipc", "9999", "--out", "OUT"], "fewer than 9999"),
+    (["distill", "digits-dit", "--set", "method.scal=2"], "Did you mean 'scale'"),
+    (["distill", "digits-dit", "--set", "method.scale"], "--set takes FIELD=VALUE, not 'method.scale'"),
+    (["distill", "digits-dit", "--set", "method.prior=nowhere", "--out", "OUT"], "unknown model 'nowhere'"),
+    (["distill", "digits-dit", "--set", "method.solver=dim", "--out", "OUT"], "unknown solver 'dim'"),
+    (["distill", "--method", "random", "--classes", "3,eleven", "--out", "OUT"], "eleven"),
+    (["evaluate", "/no/such/set"], "no such folder: /no/such/set"),
+    (["evaluate", "MADE", "--protocol", "rded"], "unknown protocol 'rded'. Did you mean 'rded@1'"),
+    (["evaluate", "MADE", "--student", "convnet-33"], "33"),
+    (["evaluate", "MADE", "--ipc", "3"], "has 2 images per class, not 3"),
+    (["compare", "/no/such/set"], "holds no evaluations"),
+    (["report", "/no/such/set"], "no such folder"),
+    (["show", "nothing"], "unknown name 'nothing'"),
+    (["concepts", "check", "--bank", "digit", "--encoder", "x/y", "--data", "digits"], "digit"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(words)[:60] for words, _ in WRONG])
+def test_wrong_input_is_named_and_ends_with_2(made, tmp_path, words, message):
+    filled = [{"MADE": str(made), "OUT": str(tmp_path / "out")}.get(word, word) for word in words]
+    done = potstill(*filled)
+    assert done.returncode == 2
+    assert message in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_another_seed_in_the_same_folder_is_refused(made):
+    done = potstill("distill", "--method", "random", "--ipc", 2, "--seed", 5, "--out", made)
+    assert done.returncode == 2 and "seed: 0 -> 5" in done.stderr
+
+
+def test_the_same_command_again_changes_nothing(made):
+    before = {file: file.stat().st_mtime_ns for file in made.rglob("*.png")}
+    assert potstill("distill", "--method", "random", "--ipc", 2, "--out", made).returncode == 0
+    assert before == {file: file.stat().st_mtime_ns for file in made.rglob("*.png")}
+
+
+def test_control_c_ends_with_130_and_says_how_to_go_on(tiny_dit, tmp_path):
+    words = [
+        "distill",
+        "digits-dit-unguided",
+        "--set",
+        f"method.prior={tiny_dit}",
+        "--set",
+        "method.steps=900",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "potstill",
+        *words,
+        "--set",
+        "witness=null",
+        "--out",
+        str(tmp_path / "set"),
+    ]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    begun = time.monotonic()
+    while not (tmp_path / "set" / "potstill.json").exists() and time.monotonic() - begun < 90:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "the same command goes on from here" in told and "Traceback" not in told
+
+
+def test_real_images_in_folders_and_parquet(shared_data, tmp_path):
+    samples = potstill(
+        "distill",
+        "--method",
+        "random",
+        "--data",
+        shared_data / "imagenet-samples",
+        "--ipc",
+        1,
+        "--out",
+        tmp_path / "a",
+    )
+    assert samples.returncode == 0, samples.stderr
+    cifar = potstill(
+        "distill",
+        "--method",
+        "random",
+        "--data",
+        shared_data / "cifar10",
+        "--ipc",
+        1,
+        "--out",
+        tmp_path / "b",
+    )
+    assert cifar.returncode == 0, cifar.stderr
+    assert len(list((tmp_path / "b").rglob("*.png"))) == 10
+
+
+def test_real_photos_go_through_concepts_check(shared_data, tiny_clip):
+    done = potstill(
+        "concepts",
+        "check",
+        "--bank",
+        "imagenet1k",
+        "--encoder",
+        tiny_clip,
+        "--data",
+        shared_data / "imagenet-samples",
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert {row["key"] for row in json.loads(done.stdout)} >= {"n01440764", "n02086240"}
