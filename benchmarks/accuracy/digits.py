@@ -43,6 +43,7 @@ ARMS = (
     "digits-unclip-concord",
 )
 JUDGES = ("digits/clip", "digits/referee")
+PER_CLASS = (10, 1)
 STUDENT, PROTOCOL, TEACHER = "convnet-3", "rded@1", "digits/teacher"
 
 
@@ -65,8 +66,11 @@ def main() -> None:
     ]
     for seed in range(chosen.sets):
         for arm in chosen.arms:
+            kept = [RESULTS / "evaluations" / f"{arm}-seed{seed}-ipc{ipc}.json" for ipc in PER_CLASS]
             if time.monotonic() > ends:
                 break
+            if all(file.exists() and len(Evaluation.load(file).runs) >= chosen.students for file in kept):
+                continue
             folder = chosen.work / arm / f"seed{seed}"
             recipe = dataclasses.replace(RECIPES[arm](), seed=seed)
             made = distill_recipe(recipe, folder, real=real)
@@ -84,7 +88,7 @@ def main() -> None:
                 "judged": seen,
             }
             write_json(RESULTS / "sets" / f"{arm}-seed{seed}.json", facts)
-            for ipc in (10, 1):
+            for ipc, file in zip(PER_CLASS, kept, strict=True):
                 done = evaluate_set(
                     folder,
                     real,
@@ -94,7 +98,7 @@ def main() -> None:
                     seeds=range(chosen.students),
                     images_per_class=ipc,
                 )
-                done.save(RESULTS / "evaluations" / f"{arm}-seed{seed}-ipc{ipc}.json")
+                done.save(file)
                 console.print(f"{arm} seed {seed} ipc {ipc}: {100 * done.mean:.1f}")
     write_text(HERE / f"digits_cpu_{date.today()}.md", written())
 
@@ -104,7 +108,7 @@ def written() -> str:
     evaluations = [Evaluation.load(file) for file in sorted((RESULTS / "evaluations").glob("*.json"))]
     sets = [json.loads(file.read_text()) for file in sorted((RESULTS / "sets").glob("*.json"))]
     parts = ["# Digits, rded@1, ConvNet-3 of width 128", "Made by `python benchmarks/accuracy/digits.py`."]
-    for ipc in (10, 1):
+    for ipc in PER_CLASS:
         own = [evaluation for evaluation in evaluations if evaluation.ipc == ipc]
         for baseline in ("digits-dit-unguided", "digits-dit", "digits-random"):
             if any(evaluation.name == baseline for evaluation in own):

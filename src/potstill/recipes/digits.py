@@ -12,6 +12,7 @@ from potstill.run.witness import Seen
 VOCABULARY = Vocabulary(bank="digits", encoder="digits/clip")
 WITNESS = Seen(vocabulary=VOCABULARY, teacher="digits/teacher")
 INFORMING = ConceptTerm(vocabulary=VOCABULARY, pace=Pace(weight=0.1, normalise=True))
+BESIDE_GUIDANCE = dataclasses.replace(INFORMING, pace=Pace(weight=0.03, normalise=True))
 
 
 def random() -> Recipe:
@@ -27,7 +28,7 @@ def dit() -> Recipe:
 
 def dit_concord() -> Recipe:
     """DiT with classifier-free guidance, informed at every step."""
-    method = Guided(prior="digits/dit", scale=1.5, terms=(INFORMING,))
+    method = Guided(prior="digits/dit", scale=1.5, terms=(BESIDE_GUIDANCE,))
     return _digits("digits-dit-concord", "CONCORD: DiT with guidance, informed by concepts", method)
 
 
@@ -63,7 +64,7 @@ def unclip() -> Recipe:
 
 def unclip_concord() -> Recipe:
     """The unCLIP prior, informed at every step."""
-    method = Guided(prior="digits/unclip", scale=2.0, terms=(INFORMING,))
+    method = Guided(prior="digits/unclip", scale=2.0, terms=(BESIDE_GUIDANCE,))
     return _digits("digits-unclip-concord", "CONCORD: unCLIP with guidance, informed by concepts", method)
 
 

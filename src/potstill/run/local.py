@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import resource
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,4 +89,5 @@ def peak_memory_gib(device: str) -> float:
     """The most memory this process has held, in GiB: the accelerator's where there is one."""
     if device.startswith("cuda"):
         return round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 3)

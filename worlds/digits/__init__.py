@@ -1,0 +1,1 @@
+"""The digits world: real handwritten digits and small models of them."""
