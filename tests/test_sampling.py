@@ -33,7 +33,7 @@ def by_hand(world, noise, steps):
 
 
 def multistep_by_hand(world, noise, steps):
-    """DPM-Solver++(2M), Algorithm 2 of Lu et al. 2022 (arXiv:2211.01095), in float64; first and last step first order."""
+    """DPM-Solver++(2M), Algorithm 2 of Lu et al. 2022 (arXiv:2211.01095), in float64; its ends are first order."""
     alphas = world.pipe.scheduler.alphas_cumprod.double()
     times = world.schedule(steps, "dpm-solver++").timesteps.tolist()
     points = [(alphas[t].sqrt(), (1 - alphas[t]).sqrt()) for t in times]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.data.digits import digits
 from potstill.encoders import Encoder

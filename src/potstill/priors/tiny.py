@@ -12,7 +12,7 @@ from potstill.core.errors import PotstillError
 
 def load_tiny(source: str, device: str, dtype: torch.dtype) -> Any:
     """Opens a diffusers AutoencoderTiny by shipped name, folder or hub id, frozen."""
-    from diffusers.models import AutoencoderTiny
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
     place = resolve(source)
     try:
