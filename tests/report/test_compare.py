@@ -37,6 +37,10 @@ def test_a_lone_set_counts_students(evaluation):
     assert row.interval == pytest.approx((0.92 - half, 0.92 + half), abs=1e-5)
 
 
+def test_an_interval_stays_within_what_accuracies_can_be(evaluation):
+    assert rows([evaluation("a", [0.1, 0.9])]).rows[0].interval == (0.0, 1.0)
+
+
 def test_several_sets_count_sets_and_students_are_averaged_first(evaluation):
     made = [evaluation("a", [0.8 + 0.01 * seed, 0.9 + 0.01 * seed], set_seed=seed) for seed in range(4)]
     row = rows(made).rows[0]
