@@ -21,10 +21,12 @@ def concepts_check(
     as_json: Json = False,
 ) -> None:
     """Ranks every class's phrases by their validity on real images (CONCORD, Eq. 10)."""
+    from potstill.concepts import ConceptBank
     from potstill.concepts.check import check
     from potstill.data import load
     from potstill.encoders import Encoder
 
+    ConceptBank.load(bank)
     with progress() as on_step:
         real = load(data, classes=classes, skip_bad=skip_bad, on_step=on_step)
         loaded = Encoder.from_pretrained(encoder, device=device)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from potstill.concepts.bank import ConceptBank
 from potstill.concepts.negatives import NEGATIVES
+from potstill.concepts.spread import spread
 from potstill.concepts.validity import most_valid
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
@@ -37,7 +38,7 @@ class ConceptSpace:
 
     `phrases` [class][k] best first; `texts` [class, k, d] their unit embeddings; `similarity` [class, class] the
     cosines of class names, -inf between a class and itself or another of the same name; `real` [class] the cosines
-    of up to 200 real images to the k phrases, [n, k].
+    of up to 200 real images to the k phrases, [n, k]; `real_spread` [class] how far those images lie apart.
     """
 
     vocabulary: Vocabulary
@@ -46,6 +47,7 @@ class ConceptSpace:
     texts: Tensor
     similarity: Tensor
     real: tuple[Tensor, ...]
+    real_spread: tuple[float | None, ...]
 
     @classmethod
     def build(cls, vocabulary: Vocabulary, encoder: Encoder, real: RealData) -> "ConceptSpace":
@@ -75,6 +77,7 @@ class ConceptSpace:
             torch.stack(chosen),
             (names @ names.T).masked_fill(same, -torch.inf),
             tuple(seen @ text.T for seen, text in zip(images, chosen, strict=True)),
+            tuple(spread(seen) for seen in images),
         )
 
     def negatives(self, label: int, draw: torch.Generator) -> list[tuple[int, int]]:
@@ -86,14 +89,14 @@ class ConceptSpace:
 
     def real_scores(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
         """The 5, 50 and 95 per cent quantiles of the cosine on real images, for every class and phrase kept."""
-        levels = torch.tensor([0.05, 0.5, 0.95])
         return {
-            key: {
-                phrase: tuple(round(float(value), 4) for value in column.quantile(levels.to(column)))
-                for phrase, column in zip(phrases, scores.T, strict=True)
-            }
+            key: {phrase: _quantiles(column) for phrase, column in zip(phrases, scores.T, strict=True)}
             for key, phrases, scores in zip(self.keys, self.phrases, self.real, strict=True)
         }
+
+    def real_means(self) -> Mapping[str, tuple[float, ...]]:
+        """The same quantiles of an image's mean cosine to its class's phrases, for every class."""
+        return {key: _quantiles(scores.mean(1)) for key, scores in zip(self.keys, self.real, strict=True)}
 
     def completeness(self, quantile: float) -> Tensor:
         """For every class the mean cosine to its phrases that a share `quantile` of its real images stays below."""
@@ -105,3 +108,8 @@ def sample_of_class(real: RealData, label: int) -> list[int]:
     rows = real.train.of_class(label)
     draw = generator("validity", real.classes.keys[label])
     return rows[torch.randperm(len(rows), generator=draw)[:REAL_IMAGES]].tolist()
+
+
+def _quantiles(values: Tensor) -> tuple[float, ...]:
+    levels = torch.tensor([0.05, 0.5, 0.95]).to(values)
+    return tuple(round(float(value), 4) for value in values.quantile(levels))

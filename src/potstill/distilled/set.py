@@ -69,7 +69,9 @@ class Manifest:
 
     `seconds` and `seconds_per_image` count the making of images alone, not the loading of models, and add up
     over resumed runs; `peak_memory_gib` is the process's (2^30 bytes). `real_scores` holds, for every class and
-    phrase, the 5, 50 and 95 per cent quantiles of the cosine on real images of the class.
+    phrase, the 5, 50 and 95 per cent quantiles of the cosine on real images of the class, and `real_means` those of
+    an image's mean over its phrases. `spread` and `real_spread` are the mean of 1 - cosine between embeddings of two
+    images of a class, in the set and among real images.
     """
 
     format: int = FORMAT
@@ -88,6 +90,9 @@ class Manifest:
     seconds_per_image: float = 0.0
     peak_memory_gib: float = 0.0
     real_scores: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    real_means: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    real_spread: Mapping[str, float] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.concepts import ConceptSpace
+from potstill.concepts.spread import spread
 from potstill.core.blocks import in_blocks
 from potstill.encoders import Encoder
 
@@ -48,18 +49,14 @@ def completeness(
     return Completeness(
         complete=float((scores >= floors).all(1).float().mean()),
         score=float(scores.mean()),
-        spread=_spread(embedded, labels),
+        spread=_mean_spread(embedded, labels),
         right=float((sure.argmax(1) == labels).float().mean()),
         sure=float(sure.gather(1, labels[:, None]).mean()),
         n=len(images),
     )
 
 
-def _spread(embedded: Tensor, labels: Tensor) -> float | None:
-    distances = []
-    for label in labels.unique():
-        own = embedded[labels == label]
-        if len(own) > 1:
-            pairs = ~torch.eye(len(own), dtype=torch.bool, device=own.device)
-            distances.append((1 - own @ own.T)[pairs].mean())
-    return float(torch.stack(distances).mean()) if distances else None
+def _mean_spread(embedded: Tensor, labels: Tensor) -> float | None:
+    found = [spread(embedded[labels == label]) for label in labels.unique()]
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if known else None

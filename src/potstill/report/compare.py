@@ -47,8 +47,9 @@ class Row:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of their mean; None for one value."""
-        return interval(self.values)
+        """The 95 % interval of their mean, cut to what an accuracy can be; None for one value."""
+        found = interval(self.values)
+        return found and (max(0.0, found[0]), min(1.0, found[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,12 @@ class Comparison:
     @property
     def caption(self) -> str:
         """What the rows share, as one line; what was changed in the protocol is spelled out."""
-        teacher = f", teacher {self.teacher}" if self.teacher else ""
+        teacher = f"; teacher {self.teacher}" if self.teacher else ""
         changes = ", ".join(f"{name} = {json.dumps(value)}" for name, value in self.settings.items())
         note = f" (changed: {changes})" if changes else ""
         images = "1 image" if self.ipc == 1 else f"{self.ipc} images"
-        judge = f"protocol {self.protocol}{note}, student {self.student}{teacher}"
-        return f"{self.data}, {images} per class, {judge}"
+        judge = f"protocol {self.protocol}{note}; student {self.student}{teacher}"
+        return f"{self.data}, {images} per class; {judge}"
 
     def row(self, name: str) -> Row:
         """The row of a name; raises PotstillError for one that is not among them."""

@@ -8,7 +8,7 @@ from potstill.evaluation.statistics import Difference
 from potstill.report.compare import Comparison, Row, compare, versus
 
 ABSENT = "-"
-BESIDE_REAL = {"gain": "above", "loss": "below", "no gain": "level", "undecided": "undecided"}
+BESIDE_REAL = {"gain": "above", "loss": "below", "no gain": "not told apart", "undecided": "undecided"}
 
 
 def table(evaluations: Sequence[Evaluation], baseline: str | None = None) -> str:

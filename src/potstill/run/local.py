@@ -52,7 +52,9 @@ def distill(
         weights=tuple({"name": source, "sha256": digest} for source, digest in weights.items()),
         versions=versions(),
         device=device_name(device),
-        real_scores=witness.real_scores if witness else {},
+        real_scores=witness.space.real_scores() if witness else {},
+        real_means=witness.space.real_means() if witness else {},
+        real_spread=witness.real_spread if witness else {},
     )
     writer = Writer(out, manifest)
     total = len(manifest.slots())
@@ -70,7 +72,8 @@ def distill(
             seconds,
         )
         on_step(Step(stage="distill", index=total - len(missing) + len(slots), total=total))
-    return writer.finish(peak_memory_gib=peak_memory_gib(device))
+    found = witness.spread(writer.folder, writer.manifest.slots()) if witness else {}
+    return writer.finish(peak_memory_gib=peak_memory_gib(device), spread=found)
 
 
 def versions() -> Mapping[str, str]:

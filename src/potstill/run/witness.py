@@ -1,15 +1,18 @@
 """What is seen of each image as it is made: its concept scores and a teacher's confidence, whatever the method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from potstill.bundled import resolve
 from potstill.concepts import ConceptSpace, Vocabulary
+from potstill.concepts.spread import spread
 from potstill.core.blocks import in_blocks
 from potstill.core.fingerprint import fingerprint
 from potstill.data.real import RealData
@@ -56,9 +59,24 @@ class Witness:
         return used
 
     @property
-    def real_scores(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
-        """The range of each phrase's cosine on real images of its class."""
-        return self.space.real_scores()
+    def real_spread(self) -> Mapping[str, float]:
+        """How far real images of each class lie apart, where a class has more than one."""
+        return _known(zip(self.space.keys, self.space.real_spread, strict=True))
+
+    @torch.no_grad()
+    def spread(self, folder: Path, slots: Sequence[Slot]) -> Mapping[str, float]:
+        """How far the finished images of each class lie apart, read from a set's folder."""
+        found = []
+        for key in self.space.keys:
+            files = [folder / slot.file_name for slot in slots if slot.key == key]
+            pixels = torch.stack(
+                [torch.from_numpy(np.asarray(Image.open(file).convert("RGB"))) for file in files]
+            )
+            embedded = in_blocks(
+                self.encoder.images, pixels.permute(0, 3, 1, 2).float().to(self.encoder.device) / 255
+            )
+            found.append((key, spread(embedded)))
+        return _known(found)
 
     @torch.no_grad()
     def describe(self, slots: Sequence[Slot], made: Sequence[Made]) -> list[dict[str, Any]]:
@@ -76,3 +94,7 @@ class Witness:
             for note, value in zip(notes, sure, strict=True):
                 note["teacher"] = round(float(value), 4)
         return notes
+
+
+def _known(pairs: Iterable[tuple[str, float | None]]) -> Mapping[str, float]:
+    return {key: round(value, 4) for key, value in pairs if value is not None}

@@ -3,7 +3,7 @@
 const chosenTable = { comparison: 0, baseline: data.baseline };
 
 // Random real images are no method, so they neither gain nor lose: they lie above or below.
-const besideMade = { gain: "above", loss: "below", "no gain": "level", undecided: "undecided" };
+const besideMade = { gain: "above", loss: "below", "no gain": "not told apart", undecided: "undecided" };
 
 function differenceCells(pair, real) {
   if (pair === undefined) return [{ content: "baseline", class: "number soft" }, ""];

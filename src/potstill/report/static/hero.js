@@ -67,7 +67,7 @@ function verdicts(comparison) {
   return lines.concat(realLine(comparison));
 }
 
-const besideReal = { gain: "above", loss: "below", "no gain": "level with", undecided: "beside" };
+const besideReal = { gain: "is above", loss: "is below", "no gain": "cannot be told apart from", undecided: "stands beside" };
 
 // How the best made arm stands to random real images: the line that a distilled set has to pass.
 function realLine(comparison) {
@@ -79,7 +79,7 @@ function realLine(comparison) {
   const interval = known(pair.low) ? " (95 % interval " + span(pair.low, pair.high, signed) + ")" : "";
   return [
     el("p", { class: "verdict aside" },
-      "The best of them, " + best.name + ", is " + besideReal[pair.verdict] + " random real images of the same number: " +
+      "The best of them, " + best.name + ", " + besideReal[pair.verdict] + " random real images of the same number: " +
         signed(pair.mean) + " points" + interval + "."),
   ];
 }
