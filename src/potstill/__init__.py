@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from potstill.data.real import RealData as RealData
     from potstill.distilled import DistilledSet as DistilledSet
     from potstill.evaluation.record import Evaluation as Evaluation
-    from potstill.inform import inform as inform
+    from potstill.guidance.scheduler import inform as inform
     from potstill.pipeline import distill_recipe as distill
     from potstill.pipeline import evaluate_set as evaluate
-    from potstill.pipeline import run as run
+    from potstill.pipeline import run as run_recipe
     from potstill.priors import Prior as Prior
     from potstill.recipes import RECIPES as RECIPES
     from potstill.recipes import Recipe as Recipe
-    from potstill.report import page as report
+    from potstill.report import page as page
     from potstill.report import table as compare
 
 _PUBLIC = {
@@ -28,7 +28,7 @@ _PUBLIC = {
     "RealData": "potstill.data.real:RealData",
     "ConceptBank": "potstill.concepts:ConceptBank",
     "Prior": "potstill.priors:Prior",
-    "inform": "potstill.inform:inform",
+    "inform": "potstill.guidance.scheduler:inform",
     "Recipe": "potstill.recipes:Recipe",
     "RECIPES": "potstill.recipes:RECIPES",
     "distill": "potstill.pipeline:distill_recipe",
@@ -36,8 +36,8 @@ _PUBLIC = {
     "evaluate": "potstill.pipeline:evaluate_set",
     "Evaluation": "potstill.evaluation.record:Evaluation",
     "compare": "potstill.report:table",
-    "report": "potstill.report:page",
-    "run": "potstill.pipeline:run",
+    "page": "potstill.report:page",
+    "run_recipe": "potstill.pipeline:run",
 }
 
 __all__ = [
@@ -53,8 +53,8 @@ __all__ = [
     "evaluate",
     "inform",
     "load",
-    "report",
-    "run",
+    "page",
+    "run_recipe",
 ]
 
 

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 import torch
-from potstill.concepts.spread import spread
 from torch.nn import functional as F
+
+from potstill.concepts.spread import spread
 
 
 @pytest.mark.parametrize("count", [2, 3, 17])

@@ -13,8 +13,8 @@ from potstill.encoders import Encoder
 from potstill.guidance import Targets, guided
 from potstill.guidance.free import ClassifierFree
 from potstill.guidance.push import Pace, Push
+from potstill.guidance.scheduler import inform
 from potstill.guidance.scores import ConceptScore, contrastive
-from potstill.inform import inform
 from potstill.priors import PRIORS, Condition
 from potstill.sampling import sample
 
