@@ -48,6 +48,7 @@ def arms(steps: int) -> dict[str, Guided]:
         "guidance + clean, window 0.2 to 0.9": guided(1.5, term(start=0.2, stop=0.9)),
         "guidance + clean, every 2": guided(1.5, term(every=2)),
         "guidance + clean, every 4": guided(1.5, term(every=4)),
+        "guidance + clean, tiny, every 4": guided(1.5, term(tiny=True, every=4)),
         "guidance + clean, tiny, window, every 2": guided(1.5, term(tiny=True, **saving)),
         "guidance + clean, until 0.2, check 2": guided(1.5, term(until=0.2, check=2)),
         "no guidance + clean": guided(1.0, term()),
