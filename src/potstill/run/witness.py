@@ -70,7 +70,7 @@ class Witness:
         for key in self.space.keys:
             files = [folder / slot.file_name for slot in slots if slot.key == key]
             pixels = torch.stack(
-                [torch.from_numpy(np.asarray(Image.open(file).convert("RGB"))) for file in files]
+                [torch.from_numpy(np.array(Image.open(file).convert("RGB"))) for file in files]
             )
             embedded = in_blocks(
                 self.encoder.images, pixels.permute(0, 3, 1, 2).float().to(self.encoder.device) / 255
