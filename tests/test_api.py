@@ -2,8 +2,9 @@
 
 import importlib
 
-import potstill
 import pytest
+
+import potstill
 
 
 @pytest.mark.parametrize("name", potstill.__all__)
