@@ -105,9 +105,8 @@ def evaluate_set(
     `images_per_class` takes only the first images of every class; `epochs` scales the protocol down and the result
     says so. A finished evaluation is read, not repeated. Raises PotstillError where there are no test images.
     """
-    distilled = DistilledSet.load(folder).first(
-        images_per_class or DistilledSet.load(folder).manifest.images_per_class
-    )
+    distilled = DistilledSet.load(folder)
+    distilled = distilled.first(images_per_class or distilled.manifest.images_per_class)
     if not len(real.test):
         raise PotstillError(f"{real.name} has no test images: name them with --test FOLDER")
     if epochs is not None:
