@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,11 +12,15 @@ from torch.nn import functional
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.nets.augment import (
-    Augmentation,
+    Crop,
+    CutMix,
+    Flip,
+    PatchShuffle,
     crop_resize,
     cutmix,
     draw_crops,
     flip,
+    in_turn,
     patch_shuffle,
     unchanged,
 )
@@ -163,7 +168,7 @@ def test_cutmix_boxes_have_the_size_and_place_of_the_paper() -> None:
 
 def test_everything_together_is_repeatable_and_in_range() -> None:
     images, shares = pictures(10, 32), torch.eye(10)
-    change = Augmentation(shuffle=2, least_area=0.5, flip=0.5, cutmix=True)
+    change = in_turn([PatchShuffle(), Crop(least_area=0.5), Flip(), CutMix()])
     first, again = (change(images, shares, generator(9)) for _ in range(2))
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert 0 <= first[0].min() and first[0].max() <= 1
@@ -173,15 +178,22 @@ def test_everything_together_is_repeatable_and_in_range() -> None:
 def test_nothing_switched_on_draws_nothing() -> None:
     images, shares, draw = pictures(3, 8), torch.eye(3), generator(0)
     state = draw.get_state()
-    for change in (Augmentation(), unchanged):
+    for change in (in_turn([]), unchanged):
         result = change(images, shares, draw)
         assert result[0] is images and result[1] is shares
     assert torch.equal(draw.get_state(), state)
 
 
 @pytest.mark.parametrize(
-    "setting", [{"shuffle": 0}, {"least_area": 0.0}, {"least_area": 1.5}, {"flip": -0.1}]
+    ("change", "value"),
+    [
+        (lambda: PatchShuffle(strips=0), "0"),
+        (lambda: Crop(least_area=0.0), "0.0"),
+        (lambda: Crop(least_area=1.5), "1.5"),
+        (lambda: Flip(probability=-0.1), "-0.1"),
+        (lambda: CutMix(probability=2.0), "2.0"),
+    ],
 )
-def test_settings_out_of_range(setting: dict[str, float]) -> None:
-    with pytest.raises(PotstillError, match=str(next(iter(setting.values())))):
-        Augmentation(**setting)  # pyright: ignore[reportArgumentType]
+def test_settings_out_of_range(change: Callable[[], object], value: str) -> None:
+    with pytest.raises(PotstillError, match=value):
+        change()

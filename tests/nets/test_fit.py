@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Step
 from potstill.core.seeds import generator
-from potstill.nets.augment import Augmentation
-from potstill.nets.fit import Training, adamw, batches, cross_entropy, fit
+from potstill.nets.augment import Crop, CutMix, Flip, PatchShuffle, in_turn
+from potstill.nets.fit import Training, View, batches, cross_entropy, fit
+from potstill.nets.optimiser import AdamW
+from potstill.nets.schedule import Cosine
 from potstill.nets.spec import Net, build
 
 
@@ -32,7 +34,7 @@ def test_the_rate_that_the_optimiser_used_is_rdeds() -> None:
         pictures(4, 4),
         LABELS[:4],
         classes=4,
-        training=Training(epochs=300, batch=4, rate=1e-3, cosine=0.5),
+        training=Training(epochs=300, batch=4, rate=1e-3, schedule=Cosine(share=0.5)),
         generator=generator(1),
         on_step=steps.append,
     )
@@ -42,14 +44,14 @@ def test_the_rate_that_the_optimiser_used_is_rdeds() -> None:
 
 
 def test_cosines() -> None:
-    assert Training(epochs=300, batch=1, cosine=1.0).factor(299) == pytest.approx(2.7e-5, rel=0.02)
-    assert Training(epochs=10, batch=1, cosine=0.0).factor(9) == 1
+    assert Cosine().factor(299, 300) == pytest.approx(2.7e-5, rel=0.02)
+    assert Cosine(share=0.0).factor(9, 10) == 1
 
 
 def by_hand(module: nn.Module, images: Tensor, seed: int) -> nn.Module:
     """Five epochs with PyTorch's own schedule, groups by name and nothing of ours but the draws."""
     draw = generator(seed)
-    change = Augmentation(flip=0.5, cutmix=True)
+    change = in_turn([Flip(probability=0.5), CutMix()])
     decayed = [p for n, p in module.named_parameters() if "weight" in n and p.ndim > 1]
     others = [p for n, p in module.named_parameters() if not ("weight" in n and p.ndim > 1)]
     optimiser = torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0}], lr=5e-3)
@@ -77,9 +79,9 @@ def test_equals_a_loop_by_hand() -> None:
         images,
         LABELS,
         classes=4,
-        training=Training(epochs=5, batch=5, rate=5e-3, cosine=0.5),
+        training=Training(epochs=5, batch=5, rate=5e-3, schedule=Cosine(share=0.5)),
         generator=generator(3),
-        augment=Augmentation(flip=0.5, cutmix=True),
+        augment=in_turn([Flip(probability=0.5), CutMix()]),
     )
     expected = by_hand(small().double(), images, 3).state_dict()
     assert not module.training
@@ -99,7 +101,7 @@ def test_same_call_same_bits_and_no_global_draws() -> None:
             classes=4,
             training=Training(epochs=3, batch=5),
             generator=generator(3),
-            augment=Augmentation(shuffle=2, least_area=0.5, flip=0.5, cutmix=True),
+            augment=in_turn([PatchShuffle(), Crop(least_area=0.5), Flip(), CutMix()]),
         )
         states.append(module.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
@@ -124,7 +126,7 @@ def test_it_learns_and_tells_the_loss() -> None:
 
 def test_decay_is_for_weights_of_more_than_one_dimension() -> None:
     module = build(Net.parse("resnet-18-w8"), 4, 32, generator(0))
-    optimiser = adamw(module, Training(epochs=1, batch=1, weight_decay=0.01))
+    optimiser = AdamW(weight_decay=0.01).build(module, 1e-3)
     decayed, plain = optimiser.param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.01, 0)
     layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
@@ -147,9 +149,11 @@ def test_mixed_shares_mix_the_losses() -> None:
         torch.eye(4, dtype=torch.float64)[LABELS[:5]],
         torch.eye(4, dtype=torch.float64)[LABELS[5:10]],
     )
-    mixed = cross_entropy(logits, logits, 0.3 * first + 0.7 * second)
-    apart = 0.3 * cross_entropy(logits, logits, first) + 0.7 * cross_entropy(logits, logits, second)
-    torch.testing.assert_close(mixed, apart)
+    mixed, *apart = (
+        cross_entropy(logits, View(images=logits, shares=shares, rows=LABELS[:5], epoch=0, index=0))
+        for shares in (0.3 * first + 0.7 * second, first, second)
+    )
+    torch.testing.assert_close(mixed, 0.3 * apart[0] + 0.7 * apart[1])
 
 
 def test_a_loss_that_is_not_finite_stops() -> None:
@@ -161,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops() -> None:
             classes=4,
             training=Training(epochs=2, batch=4),
             generator=generator(0),
-            loss=lambda logits, images, shares: logits.sum() * math.nan,
+            loss=lambda logits, view: logits.sum() * math.nan,
         )
 
 

@@ -1,4 +1,4 @@
-"""Architectures against published counts and another ResNet; start values against definitions."""
+"""Short forms; architectures against published counts; start values against definitions."""
 
 import math
 from typing import Any
@@ -9,8 +9,6 @@ from torch import nn
 
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
-from potstill.nets import NETS
-from potstill.nets.predict import predict
 from potstill.nets.spec import Net, build, hollow
 
 # Parameters and multiply-adds (in 1e9): RDED's ConvNets and small stem by its code, else torchvision.
@@ -22,6 +20,8 @@ COUNTS = [
     ("convnet-6", 100, 128, 794_340, 0.861),
     ("resnet-18", 1000, 224, 11_689_512, 1.81),
     ("resnet-34", 1000, 224, 21_797_672, 3.66),
+    ("resnet-50", 1000, 224, 25_557_032, 4.09),
+    ("resnet-101", 1000, 224, 44_549_160, 7.80),
     ("resnet-18-small", 10, 32, 11_173_962, 0.555),
     ("resnet-18-small", 10, 64, 11_173_962, 2.22),
 ]
@@ -42,11 +42,64 @@ def multiply_adds(module: nn.Module, size: int) -> int:
     return total
 
 
+# Parameters alone. The ConvNets' are those of the matching papers' code. The others follow from their layers:
+# (k k a + 1) b for a convolution from a to b channels, without the 1 in ResNets, 2 b for a norm, (a + 1) b for a
+# linear layer.
+PARAMETERS = [
+    ("convnet-3-instance", 10, 32, 320_010),
+    ("convnet-3-instance", 100, 32, 504_420),
+    ("convnet-3-instance", 200, 64, 1_938_120),
+    ("convnet-4-instance", 200, 64, 857_160),
+    ("convnet-5-instance", 10, 128, 615_690),
+    ("convnet-6-instance", 10, 256, 763_530),
+    ("convnet-6-instance", 100, 224, 858_340),
+    ("convnet-3-none", 10, 32, 320_010 - 3 * 2 * 128),
+    ("resnet-18-small-instance", 10, 128, 11_173_962),
+    ("alexnet", 10, 32, 1_872_202),
+    ("alexnet", 10, 128, 1_872_202 + 10 * 192 * (16**2 - 4**2)),
+    ("vgg-11-small", 10, 32, 9_231_114),
+    ("vgg-11-small-batch", 10, 32, 9_231_114),
+    ("vgg-11", 10, 128, 9_231_114 + 10 * (25_088 - 512)),
+    (
+        "vit",
+        10,
+        128,
+        (3 * 16**2 + 1) * 512 + (1 + 65) * 512 + 10 * (4 * 512**2 + 512 + 2 * 513 * 512) + 5_130,
+    ),
+    (
+        "vit-6-small-layer",
+        10,
+        32,
+        49 * 512 + (1 + 65) * 512 + 6 * (4 * 512**2 + 512 + 2 * 513 * 512 + 4 * 512) + 2 * 512 + 5_130,
+    ),
+    (
+        "resnetap-10-instance",
+        10,
+        224,
+        sum(9 * a * b + 9 * b * b + 4 * b for a, b in ((64, 64), (64, 128), (128, 256), (256, 512)))
+        + sum(a * b + 2 * b for a, b in ((64, 128), (128, 256), (256, 512)))
+        + (49 * 3 * 64 + 2 * 64)
+        + 5_130,
+    ),
+]
+
+
 @pytest.mark.parametrize(("short", "classes", "size", "parameters", "giga"), COUNTS)
 def test_published_counts(short: str, classes: int, size: int, parameters: int, giga: float) -> None:
     module = hollow(Net.parse(short), classes, size)
     assert sum(parameter.numel() for parameter in module.parameters()) == parameters
     assert multiply_adds(module, size) / 1e9 == pytest.approx(giga, rel=0.006)
+
+
+@pytest.mark.parametrize(("short", "classes", "size", "parameters"), PARAMETERS)
+def test_parameters(short: str, classes: int, size: int, parameters: int) -> None:
+    module = hollow(Net.parse(short), classes, size)
+    assert sum(parameter.numel() for parameter in module.parameters()) == parameters
+
+
+def test_glads_vgg_has_25088_features() -> None:
+    module: Any = hollow(Net.parse("vgg-11"), 10, 128)
+    assert module.head.in_features == 25_088
 
 
 @pytest.mark.parametrize(
@@ -68,33 +121,27 @@ def test_resnet_18_has_20_norms_over_2_48_million_values() -> None:
     assert sum(seen) / 1e6 == pytest.approx(2.48, abs=0.005)
 
 
-def test_resnet_equals_the_one_in_transformers() -> None:
-    from transformers import ResNetConfig, ResNetModel
-
-    widths = [8, 16, 32, 64]
-    config = ResNetConfig(
-        embedding_size=8, hidden_sizes=widths, depths=[2, 2, 2, 2], layer_type="basic", hidden_act="relu"
-    )
-    twin = ResNetModel(config).eval()
-    ours: Any = build(Net.parse("resnet-18-w8"), 10, 64, generator(0)).eval()
-    twin.load_state_dict(dict(zip(twin.state_dict(), paired_values(ours), strict=True)))
-    images = torch.rand(3, 3, 64, 64, generator=generator(1))
-    expected = twin(ours.normalise(images)).pooler_output.flatten(1)
-    torch.testing.assert_close(ours.embed(images), expected, rtol=1e-4, atol=1e-5)
-
-
-def paired_values(ours: Any) -> list[torch.Tensor]:
-    """Our values in the twin's order, which names a block's shortcut before its two convolutions."""
-    values = [ours.stem.state_dict(), ours.norm.state_dict()]
-    for block in ours.blocks:
-        values += [part.state_dict() for part in block.shortcut]
-        for part in (block.convolution1, block.norm1, block.convolution2, block.norm2):
-            values.append(part.state_dict())
-    return [value for part in values for value in part.values()]
+@pytest.mark.parametrize(("short", "norms"), [("resnet-18", 20), ("resnet-50", 53), ("resnet-101", 104)])
+def test_norms_of_resnets(short: str, norms: int) -> None:
+    for norm, kind in (("", nn.BatchNorm2d), ("-instance", nn.GroupNorm)):
+        module = hollow(Net.parse(f"{short}{norm}-w8"), 10, 64)
+        assert sum(isinstance(layer, kind) for layer in module.modules()) == norms
 
 
 @pytest.mark.parametrize(
-    "short", ["convnet-3", "convnet-6-w32", "resnet-18", "resnet-18-small", "resnet-34-small-w8"]
+    "short",
+    [
+        *(
+            "convnet-3",
+            "convnet-6-w32",
+            "convnet-3-instance",
+            "convnet-3-none-w32",
+            "vgg-11",
+            "vgg-11-small-batch",
+        ),
+        *("resnet-18", "resnet-18-small", "resnet-34-small-w8", "resnet-18-small-instance", "resnet-101"),
+        *("resnetap-10-mid-instance", "alexnet", "alexnet-w64", "vit", "vit-6-small-layer", "vit-w64"),
+    ],
 )
 def test_the_short_form_is_read_back(short: str) -> None:
     assert Net.parse(short).short == short
@@ -104,6 +151,13 @@ def test_forms() -> None:
     assert Net.parse("convnet-3").label == "ConvNet-3, width 128"
     assert Net.parse("resnet-18-w16-small").short == "resnet-18-small-w16"
     assert Net.parse("resnet-18-small").label == "ResNet-18, small stem, width 64"
+    assert Net.parse("resnet-18-small-instance").label == "ResNet-18, small stem, instance norm, width 64"
+    assert Net.parse("convnet-3-none").label == "ConvNet-3, no norm, width 128"
+    assert Net.parse("convnet-3-batch").short == "convnet-3"
+    assert Net.parse("vgg-11-instance").short == "vgg-11"
+    assert (Net.parse("alexnet").label, Net.parse("alexnet-5").short) == ("AlexNet, width 128", "alexnet")
+    assert (Net.parse("vit").label, Net.parse("vit-10").short) == ("ViT, width 512", "vit")
+    assert Net.parse("vit-6-small").label == "ViT-6, small stem, width 512"
     assert Net() == Net(kind="convnet", depth=3, width=128)
 
 
@@ -118,6 +172,12 @@ def test_forms() -> None:
         ("resnet-18-smal", "Did you mean 'small'"),
         ("convnet-3-w0", "unknown option 'w0'"),
         ("convnet-3-w8-w9", "unknown option 'w9'"),
+        ("convnet-instance", "unknown convnet depth 'instance'"),
+        ("convnet-3-instanc", "Did you mean 'instance'"),
+        ("convnet-3-instance-batch", "unknown option 'batch'"),
+        ("resnet-18-none", "unknown option 'none'"),
+        ("alexnet-batch", "unknown option 'batch'"),
+        ("alexnet-8", "unknown alexnet depth '8'.*Allowed: 5"),
     ],
 )
 def test_what_cannot_be_read(text: str, message: str) -> None:
@@ -125,27 +185,58 @@ def test_what_cannot_be_read(text: str, message: str) -> None:
         Net.parse(text)
 
 
-def test_too_small_images() -> None:
-    with pytest.raises(PotstillError, match="ConvNet-6 needs images of at least 64 px, not 32"):
-        build(Net(depth=6), 10, 32, generator(0))
+@pytest.mark.parametrize(
+    ("short", "size", "message"),
+    [
+        ("convnet-6", 32, "ConvNet-6 needs images of at least 64 px, not 32"),
+        ("alexnet", 7, "AlexNet needs images of at least 8 px, not 7"),
+        ("vgg-11", 31, "VGG-11 needs images of at least 32 px, not 31"),
+        ("resnetap-10", 31, "ResNetAP-10, imagenet stem, needs images of at least 32 px, not 31"),
+        ("resnetap-10-small", 7, "at least 8 px, not 7"),
+        ("resnetap-10-mid-instance", 31, "at least 32 px, not 31"),
+        ("resnet-18-instance", 32, "instance norm needs images of more than 32 px, not 32"),
+        ("resnet-50-small-instance", 8, "more than 8 px, not 8"),
+        ("vit", 40, "patches of 16 px needs images of whole patches, not 40 px"),
+        ("vit-w12", 32, "multiple of its 8 heads, not 12"),
+    ],
+)
+def test_what_cannot_be_built(short: str, size: int, message: str) -> None:
+    with pytest.raises(PotstillError, match=message):
+        build(Net.parse(short), 10, size, generator(0))
 
 
-@pytest.mark.parametrize("short", ["convnet-3", "resnet-18", "resnet-18-small"])
+def test_an_unknown_norm() -> None:
+    with pytest.raises(PotstillError, match="unknown resnet norm 'group'.*Allowed: batch, instance"):
+        Net(kind="resnet", depth=18, norm="group")
+
+
+@pytest.mark.parametrize(
+    "short",
+    [
+        *("convnet-3", "convnet-3-instance", "resnet-18", "resnet-18-small-instance", "resnet-50-w16"),
+        *("resnetap-10-small", "alexnet-w32", "vgg-11-w16", "vit-6-small-layer-w64"),
+    ],
+)
 def test_start_values(short: str) -> None:
-    module = build(Net.parse(short), 10, 32, generator(7))
+    spec = Net.parse(short)
+    module = build(spec, 10, 32, generator(7))
     for name, layer in module.named_modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             fan_in, fan_out = layer.weight[0].numel(), layer.weight[:, 0].numel()
-            normal = (
-                short.startswith("resnet") and name != "head" and not (name == "stem" and "small" in short)
-            )
+            replaced = name == "stem" and spec.kind == "resnet" and spec.stem == "small"
+            normal = short.startswith("resnet") and name != "head" and not replaced
             check_draw(layer.weight, math.sqrt(2 / fan_out) if normal else 1 / math.sqrt(3 * fan_in), normal)
             if layer.bias is not None:
                 check_draw(layer.bias, 1 / math.sqrt(3 * fan_in), False)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)):
             state = layer.state_dict()
-            assert all(state[key].eq(1).all() for key in ("weight", "running_var"))
-            assert all(state[key].eq(0).all() for key in ("bias", "running_mean", "num_batches_tracked"))
+            assert all(value.eq(key in ("weight", "running_var")).all() for key, value in state.items())
+
+
+def test_token_and_positions_start_standard_normal() -> None:
+    module: Any = build(Net.parse("vit-6-small"), 10, 32, generator(7))
+    check_draw(module.token, 1.0, True)
+    check_draw(module.positions, 1.0, True)
 
 
 def check_draw(values: torch.Tensor, deviation: float, normal: bool) -> None:
@@ -173,46 +264,3 @@ def test_build_draws_from_its_generator_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.head.weight, other.head.weight)
-
-
-KINDS = [(kind, stem) for kind in NETS for stem in NETS[kind].stems]
-
-
-@pytest.mark.parametrize(("kind", "stem"), KINDS)
-class TestEveryNet:
-    def test_images_in_logits_out(self, kind: str, stem: str) -> None:
-        module = self.net(kind, stem)
-        images = torch.rand(4, 3, 32, 32, generator=generator(1), requires_grad=True)
-        logits = module(images)
-        assert logits.shape == (4, 7)
-        logits.square().sum().backward()
-        assert images.grad is not None and images.grad.abs().sum(1).gt(0).float().mean() > 0.9
-        assert all(parameter.grad is not None for parameter in module.parameters())
-
-    def test_one_image_in_eval_mode_counts_the_same_alone(self, kind: str, stem: str) -> None:
-        module = self.net(kind, stem).eval()
-        images = torch.rand(4, 3, 32, 32, generator=generator(1))
-        torch.testing.assert_close(module(images[:1]), module(images)[:1], rtol=1e-4, atol=1e-5)
-
-    def test_predicting_in_parts_is_predicting(self, kind: str, stem: str) -> None:
-        module = self.net(kind, stem).eval()
-        images = torch.rand(35, 3, 32, 32, generator=generator(1))
-        logits = predict(module, images)
-        assert not logits.requires_grad
-        torch.testing.assert_close(logits, module(images), rtol=1e-4, atol=1e-5)
-
-    def test_head_of_embed(self, kind: str, stem: str) -> None:
-        module = self.net(kind, stem).eval()
-        images = torch.rand(2, 3, 32, 32, generator=generator(1))
-        assert torch.equal(module.head(module.embed(images)), module(images))
-
-    def test_normalises_itself(self, kind: str, stem: str) -> None:
-        module = self.net(kind, stem)
-        mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-        pixels = torch.stack((mean, mean + deviation))[:, :, None, None].expand(2, 3, 32, 32)
-        normal = module.normalise(pixels)
-        torch.testing.assert_close(normal, torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 3, 32, 32))
-
-    @staticmethod
-    def net(kind: str, stem: str) -> Any:
-        return build(Net(kind=kind, stem=stem, depth=NETS[kind].depths[0], width=8), 7, 32, generator(0))

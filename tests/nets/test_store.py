@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from potstill.bundled import models
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import Classes
@@ -54,6 +55,12 @@ def test_narrowed_keeps_the_rows_of_the_classes_asked_for(folder: Path) -> None:
     assert not any(parameter.requires_grad for parameter in narrow.module.parameters())
     with pytest.raises(PotstillError, match="unknown class 'n4'"):
         stored.narrowed(["n1", "n4"])
+
+
+def test_a_config_from_before_norms_is_read() -> None:
+    assert "norm" not in json.loads((models()["digits/teacher"] / "config.json").read_text())["net"]
+    stored = load_net("digits/teacher")
+    assert stored.spec == Net(width=64, norm="batch") and stored.spec.label == "ConvNet-3, width 64"
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from potstill.data.digits import digits
 from potstill.nets.fit import Training, fit
+from potstill.nets.optimiser import AdamW
 from potstill.nets.spec import Net, build
 from potstill.nets.store import save_net
 from worlds.digits.augment import test_pixels, train_pixels, vary
@@ -27,7 +28,7 @@ def main() -> None:
         (pixels * 255).round().to(torch.uint8),
         labels,
         classes=10,
-        training=Training(epochs=30, batch=64, rate=2e-3, weight_decay=0.05),
+        training=Training(epochs=30, batch=64, rate=2e-3, optimiser=AdamW(weight_decay=0.05)),
         generator=torch.Generator().manual_seed(0),
         augment=varied,
         on_step=lambda step: print(step.index, dict(step.scalars), flush=True),

@@ -1,11 +1,12 @@
 """Random changes of a whole batch at once, each image with its own draws from a generator."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from potstill.core.errors import PotstillError
 
@@ -21,40 +22,107 @@ def unchanged(images: Tensor, shares: Tensor, generator: torch.Generator) -> tup
     return images, shares
 
 
+def in_turn(changes: Sequence[Augment]) -> Augment:
+    """One augmentation that does the changes given from first to last."""
+
+    def augment(images: Tensor, shares: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        for change in changes:
+            images, shares = change(images, shares, generator)
+        return images, shares
+
+    return augment
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Augmentation:
-    """RDED's order of changes: patch shuffle, resized crop, flip, CutMix.
+class PatchShuffle:
+    """Cuts a side into `strips` and permutes them, see `patch_shuffle`; raises PotstillError below 1 strip."""
 
-    Source: RDED (arXiv:2312.03526), validation code. Departs: the net normalises after CutMix, not
-    before, which gives the same as it works on each pixel alone; and class shares are mixed too, unused
-    there. `shuffle` is the number of strips a side is cut into (1: none), `least_area` the least share of
-    the image's area that a crop keeps (1: no crop), `flip` the probability of a horizontal flip, and
-    CutMix, where on, is always done. Raises PotstillError for settings outside of their ranges.
-    """
-
-    shuffle: int = 1
-    least_area: float = 1.0
-    flip: float = 0.0
-    cutmix: bool = False
+    strips: int = 2
 
     def __post_init__(self) -> None:
-        if self.shuffle < 1:
-            raise PotstillError(f"a patch shuffle needs at least 1 strip a side, not {self.shuffle}")
-        if not 0 < self.least_area <= 1:
-            raise PotstillError(f"the least area of a crop must be in (0, 1], not {self.least_area}")
-        if not 0 <= self.flip <= 1:
-            raise PotstillError(f"the probability of a flip must be in [0, 1], not {self.flip}")
+        if self.strips < 1:
+            raise PotstillError(f"a patch shuffle needs at least 1 strip a side, not {self.strips}")
 
     def __call__(self, images: Tensor, shares: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Changed images and class shares; what is switched off draws nothing."""
+        """Images with their strips permuted."""
+        return patch_shuffle(images, self.strips, generator), shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """Crops a random box that keeps at least `least_area` of the area and resizes it to the whole, see `draw_crops`.
+
+    Raises PotstillError for a share outside of (0, 1].
+    """
+
+    least_area: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least_area <= 1:
+            raise PotstillError(f"the least area of a crop must be in (0, 1], not {self.least_area}")
+
+    def __call__(self, images: Tensor, shares: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images cropped, each by its own box."""
         count, size = len(images), images.shape[-1]
-        if self.shuffle > 1:
-            images = patch_shuffle(images, self.shuffle, generator)
-        if self.least_area < 1:
-            images = crop_resize(images, draw_crops(count, size, self.least_area, generator), size)
-        if self.flip > 0:
-            images = flip(images, self.flip, generator)
-        return cutmix(images, shares, generator) if self.cutmix else (images, shares)
+        return crop_resize(images, draw_crops(count, size, self.least_area, generator), size), shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """Moves an image by up to `most` px along both axes; what is empty is black.
+
+    Source: the crop from a frame of 4 px that small images are usually trained with. Raises PotstillError below 1.
+    """
+
+    most: int = 4
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise PotstillError(f"the most that an image shifts must be at least 1 px, not {self.most}")
+
+    def __call__(self, images: Tensor, shares: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images, each moved its own way."""
+        moved = functional.pad(images, (self.most,) * 4)
+        for axis in (2, 3):
+            first = torch.randint(2 * self.most + 1, (len(images), 1), generator=generator)
+            places = (first + torch.arange(images.shape[axis])).to(images.device)
+            moved = moved.take_along_dim(_along(places, axis), axis)
+        return moved, shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """Mirrors left to right with a probability; raises PotstillError where it is none."""
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise PotstillError(f"the probability of a flip must be in [0, 1], not {self.probability}")
+
+    def __call__(self, images: Tensor, shares: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images, some mirrored."""
+        return flip(images, self.probability, generator), shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutMix:
+    """Pastes a box of another image into each, and mixes the class shares, see `cutmix`.
+
+    `probability` is that of a batch being mixed at all; at 1 nothing is drawn to decide it.
+    """
+
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise PotstillError(f"the probability of CutMix must be in [0, 1], not {self.probability}")
+
+    def __call__(self, images: Tensor, shares: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images and shares, mixed."""
+        if self.probability < 1 and torch.rand((), generator=generator).item() >= self.probability:
+            return images, shares
+        return cutmix(images, shares, generator)
 
 
 def patch_shuffle(images: Tensor, strips: int, generator: torch.Generator) -> Tensor:

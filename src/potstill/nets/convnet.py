@@ -6,23 +6,26 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core.errors import PotstillError
-from potstill.nets.layers import Normalise, constants_, uniform_
+from potstill.nets.layers import NORMS, Normalise, uniform_start
 
 
 class ConvNet(nn.Module):
-    """Blocks of 3x3 convolution, BatchNorm, ReLU and 2x2 average pooling, then one linear layer.
+    """Blocks of 3x3 convolution, norm, ReLU and 2x2 average pooling, then one linear layer.
 
-    Source: RDED's conv3 to conv6, whose parameter counts it has. Departs: normalises its input itself.
-    `depth` blocks of `width` channels for images of `size` px; the linear layer sees all positions, so the
-    size is fixed. Raises PotstillError where `size` does not leave a pixel after `depth` halvings.
+    Source: with "batch" RDED's conv3 to conv6, with "instance" the ConvNet of the matching papers, whose
+    parameter counts they have. Departs: normalises its input itself. `depth` blocks of `width` channels for images
+    of `size` px; the linear layer sees all positions, so the size is fixed. Raises PotstillError where `size` does
+    not leave a pixel after `depth` halvings.
     """
 
     title: ClassVar[str] = "ConvNet"
     depths: ClassVar[tuple[int, ...]] = (3, 4, 5, 6)
     stems: ClassVar[tuple[str, ...]] = ("",)
+    norms: ClassVar[tuple[str, ...]] = ("batch", "instance", "none")
+    usual_depth: ClassVar[int | None] = None
     usual_width: ClassVar[int] = 128
 
-    def __init__(self, *, depth: int, width: int, stem: str, classes: int, size: int) -> None:
+    def __init__(self, *, depth: int, width: int, stem: str, norm: str, classes: int, size: int) -> None:
         super().__init__()
         side = size >> depth
         if side < 1:
@@ -31,7 +34,7 @@ class ConvNet(nn.Module):
         blocks: list[nn.Module] = []
         for place in range(depth):
             convolution = nn.Conv2d(3 if place == 0 else width, width, 3, padding=1)
-            blocks += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
+            blocks += [convolution, NORMS[norm](width), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(width * side**2, classes)
 
@@ -45,7 +48,4 @@ class ConvNet(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Sets every parameter and buffer to PyTorch's default start, drawn from `generator`."""
-        constants_(self)
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                uniform_(layer, generator)
+        uniform_start(self, generator)
