@@ -1,27 +1,42 @@
 """What a student is told about an image: its class, or a teacher's opinion of the very view that it sees."""
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor
 
+from potstill.core.seeds import generator
 from potstill.core.table import Table
+from potstill.nets.fit import View
 
 LABELLERS = Table(
     "labeller",
-    {"hard": "potstill.labels.hard:HardLabels", "teacher": "potstill.labels.teacher:TeacherLabels"},
+    {
+        "hard": "potstill.labels.hard:HardLabels",
+        "teacher": "potstill.labels.teacher:TeacherLabels",
+        "stored": "potstill.labels.stored:StoredLabels",
+    },
 )
-"""Labellers: classes made as `(teacher: nn.Module | None, temperature: float | None)` into a `Labeller`."""
+"""Labellers: classes made as `(source, temperature)`, the source being what they need."""
+
+Needs = Literal["nothing", "teacher", "file"]
+"""What a labeller is made from: nothing, a teacher's module, or labels read from a set's file."""
 
 
 class Labeller(Protocol):
-    """A loss for students; `needs_teacher` says whether it can be made without one."""
+    """A loss for students, and what their views are drawn from."""
 
-    needs_teacher: ClassVar[bool]
+    needs: ClassVar[Needs]
 
-    def loss(self, student_logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Logits [n, classes], the images [n, 3, s, s] in [0, 1] they belong to and class shares to a scalar.
-
-        `labels` are float [n, classes] with rows that sum to 1, each a class or, after CutMix, two in
-        proportion to their areas. The scalar is a mean over images.
-        """
+    def draws(self, seed: int) -> torch.Generator:
+        """The generator of the views of the student with a seed."""
         ...
+
+    def loss(self, student_logits: Tensor, view: View) -> Tensor:
+        """Logits [n, classes] and the view that they belong to, to a scalar: a mean over the view's images."""
+        ...
+
+
+def own_draws(seed: int) -> torch.Generator:
+    """The generator of a student that sees views of its own."""
+    return generator(seed, "student", "fit")

@@ -2,23 +2,29 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from potstill.nets.fit import cross_entropy
+from potstill.labels import Needs, own_draws
+from potstill.nets.fit import View, cross_entropy
 
 
 class HardLabels:
     """Cross-entropy with the classes, which CutMix mixes by area.
 
-    Source: Yun et al. 2019 (arXiv:1905.04899), Eq. 1, for mixed images; no departure. A teacher and a
+    Source: Yun et al. 2019 (arXiv:1905.04899), Eq. 1, for mixed images; no departure. A source and a
     temperature are taken, as every labeller takes them, and not used.
     """
 
-    needs_teacher: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "nothing"
 
-    def __init__(self, teacher: nn.Module | None = None, temperature: float | None = None) -> None:
+    def __init__(self, source: nn.Module | None = None, temperature: float | None = None) -> None:
         pass
 
-    def loss(self, student_logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def draws(self, seed: int) -> torch.Generator:
+        """The student's own."""
+        return own_draws(seed)
+
+    def loss(self, student_logits: Tensor, view: View) -> Tensor:
         """Mean of -sum over classes of share times log softmax; see `Labeller.loss`."""
-        return cross_entropy(student_logits, images, labels)
+        return cross_entropy(student_logits, view)

@@ -2,10 +2,13 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from potstill.core.errors import PotstillError
+from potstill.labels import Needs, own_draws
+from potstill.nets.fit import View
 from potstill.nets.predict import predict
 
 
@@ -18,7 +21,7 @@ class TeacherLabels:
     positive temperature.
     """
 
-    needs_teacher: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "teacher"
 
     def __init__(self, teacher: nn.Module | None, temperature: float | None) -> None:
         if teacher is None:
@@ -28,8 +31,12 @@ class TeacherLabels:
         self.teacher = teacher.eval().requires_grad_(False)
         self.temperature = temperature
 
-    def loss(self, student_logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """The divergence on these images; `labels` are not looked at. See `Labeller.loss`."""
-        wanted = functional.log_softmax(predict(self.teacher, images) / self.temperature, 1)
+    def draws(self, seed: int) -> torch.Generator:
+        """The student's own."""
+        return own_draws(seed)
+
+    def loss(self, student_logits: Tensor, view: View) -> Tensor:
+        """The divergence on the view's images; its class shares are not looked at. See `Labeller.loss`."""
+        wanted = functional.log_softmax(predict(self.teacher, view.images) / self.temperature, 1)
         found = functional.log_softmax(student_logits / self.temperature, 1)
         return functional.kl_div(found, wanted, reduction="batchmean", log_target=True)

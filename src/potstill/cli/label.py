@@ -1,0 +1,52 @@
+"""`label`: a teacher's labels for every view, kept beside a set's images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from potstill.cli.terminal import Device, Json, Only, Test, emit, progress
+
+
+def label(
+    sets: Annotated[list[Path], typer.Argument(help="Distilled sets.")],
+    teacher: Annotated[str | None, typer.Option(help="A trained net: shipped name or folder.")] = None,
+    data: Annotated[str, typer.Option(help="The data whose classes count.")] = "digits",
+    test: Test = None,
+    classes: Only = None,
+    protocol: Annotated[str, typer.Option(help="The protocol that will read them.")] = "fkd@1",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Fewer epochs than the protocol's.")] = None,
+    seed: Annotated[int, typer.Option(help="The seed of the views.")] = 0,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Asks a teacher about every view that a training will show, and stores what it says in a small file."""
+    from potstill.data import load
+    from potstill.evaluation import PROTOCOLS
+    from potstill.labelling import label_set
+
+    chosen = PROTOCOLS[protocol]
+    done = []
+    with progress() as on_step:
+        real = load(data, classes=classes, test=test, on_step=on_step)
+        taught = teacher or ("digits/teacher" if data == "digits" else None)
+        for folder in sets:
+            told = label_set(
+                folder,
+                real,
+                protocol=chosen,
+                teacher=taught,
+                epochs=epochs,
+                seed=seed,
+                device=device,
+                on_step=on_step,
+            )
+            done.append(told)
+    emit(
+        done,
+        as_json,
+        lambda: "\n".join(
+            f"{one.file}: {one.views} views, {one.bytes} bytes, {one.smaller:.1f} times smaller than as published"
+            for one in done
+        ),
+    )
