@@ -2,26 +2,34 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from potstill.bundled import resolve
+from torch import Tensor
+
 from potstill.core.errors import PotstillError
 from potstill.core.progress import OnStep, silent
 from potstill.data import load
+from potstill.data.foreign import open_set
 from potstill.data.real import RealData
-from potstill.distilled import DistilledSet
+from potstill.distilled import DistilledSet, Manifest
 from potstill.evaluation import PROTOCOLS
-from potstill.evaluation.evaluate import Subject, evaluate
-from potstill.evaluation.protocol import Protocol, scaled
+from potstill.evaluation.evaluate import Subject, centre, evaluate
+from potstill.evaluation.protocol import Protocol, Setting
 from potstill.evaluation.record import Evaluation
+from potstill.evaluation.teacher_check import check_teacher, with_classes
+from potstill.labels import LABELLERS
+from potstill.labels.views import ViewLabels
 from potstill.nets.spec import Net
-from potstill.nets.store import load_net
+from potstill.nets.store import StoredNet, load_net
 from potstill.recipes import Recipe
 from potstill.report import page
 from potstill.report.card import write_card
 from potstill.run import distill
 from potstill.run.witness import Witness
+
+RESULTS = Path("runs/foreign")
+"""Where evaluations of other people's sets go, for nothing is written into their folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ def distill_recipe(
 
 
 def evaluate_set(
-    folder: Path,
+    source: Path | str,
     real: RealData,
     *,
     protocol: Protocol,
@@ -97,49 +105,86 @@ def evaluate_set(
     seeds: Sequence[int],
     images_per_class: int | None = None,
     epochs: int | None = None,
+    habit: bool = False,
+    class_order: str | None = None,
+    teacher_classes: str | None = None,
+    size: int | None = None,
+    results: Path = RESULTS,
     device: str = "cpu",
     on_step: OnStep = silent,
 ) -> Evaluation:
-    """Trains students on a distilled set, tests them on real images, and saves the numbers beside the set.
+    """Trains students on a set, tests them on real images, and saves the numbers beside the set.
 
-    `images_per_class` takes only the first images of every class; `epochs` scales the protocol down and the result
-    says so. A finished evaluation is read, not repeated. Raises PotstillError where there are no test images.
+    `source` is a distilled set's folder, or any image folder or Hugging Face data set (`potstill.data.foreign`, which
+    `class_order`, `size` and `results` are for). A teacher is asked about the test images before anything is trained,
+    and refused where another order of its classes explains them better (`teacher_classes` names the right one) or
+    where it knows nothing. `images_per_class` takes the first images of every class; `epochs` scales the protocol down
+    and the result says so; `habit` adds the best of the looks that the protocol's source takes. Finished students
+    are read, not repeated. Raises PotstillError where there are no test images.
     """
-    distilled = DistilledSet.load(folder)
-    distilled = distilled.first(images_per_class or distilled.manifest.images_per_class)
     if not len(real.test):
         raise PotstillError(f"{real.name} has no test images: name them with --test FOLDER")
+    found = open_set(str(source), real, results, order=class_order, size=size, on_step=on_step)
+    found = found.first(images_per_class or found.manifest.images_per_class)
     if epochs is not None:
-        protocol = scaled(protocol, epochs=epochs)
-    per_class = len(distilled.records) // len(real.classes)
-    size = distilled.manifest.size
-    stem = evaluation_name(protocol, student, per_class)
-    images, labels = distilled.images(), distilled.labels(real.classes.keys)
+        protocol = protocol.scaled({"training.epochs": epochs})
+    images, labels = found.images(), found.labels(real.classes.keys)
+    side, count = images.shape[-1], len(real.classes)
+    setting = Setting(student=student, images=len(images), classes=count, size=side, mirror=real.mirror)
+    plan = protocol.plan(setting)
+    needs = LABELLERS[plan.labels].needs
+    test = real.test.pixels(None, plan.test_side)
+    taught = _taught(teacher, teacher_classes, real) if teacher and needs == "teacher" else None
+    known = _known(taught, centre(test, side), real, found.folder, device) if taught else None
+    stem = evaluation_name(protocol, student, len(images) // count)
     evaluation = evaluate(
         (images, labels),
-        (real.test.pixels(None, protocol.test_side(size)), real.test.labels),
-        subject=Subject(
-            name=distilled.manifest.name,
-            method=str(distilled.manifest.method["kind"]),
-            data=real.name,
-            set_seed=distilled.manifest.seed,
-        ),
+        (test, real.test.labels),
+        subject=_subject(found.manifest, real),
         protocol=protocol,
         student=student,
         classes=real.classes,
         seeds=seeds,
         mirror=real.mirror,
-        teacher=load_net(Path(resolve(teacher))) if teacher and protocol.labels == "teacher" else None,
-        partial=folder / "evaluations" / "partial" / f"{stem}.json",
+        teacher=taught,
+        stored=ViewLabels.load(found.folder, images, real.classes.keys) if needs == "file" else None,
+        habit=habit,
+        partial=found.folder / "evaluations" / "partial" / f"{stem}.json",
         device=device,
         on_step=on_step,
     )
-    evaluation.save(folder / "evaluations" / f"{stem}.json")
-    return evaluation
+    replace(evaluation, teacher_accuracy=known).save(found.folder / "evaluations" / f"{stem}.json")
+    return replace(evaluation, teacher_accuracy=known)
+
+
+def _taught(teacher: str, order: str | None, real: RealData) -> StoredNet:
+    return with_classes(load_net(teacher), real.classes, order)
+
+
+def _subject(manifest: Manifest, real: RealData) -> Subject:
+    method = str(manifest.method["kind"])
+    return Subject(name=manifest.name, method=method, data=real.name, set_seed=manifest.seed)
+
+
+def _known(teacher: StoredNet, images: Tensor, real: RealData, folder: Path, device: str) -> float | None:
+    """The teacher's accuracy on the test images; raises PotstillError where it is not fit to teach.
+
+    An order of classes that mends it is written into the folder, for it may be too long for a message.
+    """
+    if teacher.size != images.shape[-1]:
+        return None
+    found = check_teacher(teacher, images, real.test.labels, real.classes, device=device)
+    if found.verdict == "order":
+        file = folder / "teacher-classes.txt"
+        found.write_order(file)
+        raise PotstillError(f"{found.message} (the order is in {file})")
+    if found.verdict == "poor":
+        raise PotstillError(found.message)
+    return found.accuracy
 
 
 def evaluation_name(protocol: Protocol, student: Net, images_per_class: int) -> str:
     """The file name of an evaluation: protocol, what was changed in it, student, images per class."""
-    changed = "".join(f"-{name}-{value}" for name, value in sorted(protocol.changes.items()))
+    changed = "".join(f"-{path.split('.')[-1]}-{value}" for path, value in sorted(protocol.changes.items()))
     named = f"{protocol.name}@{protocol.version}{changed}-{student.short}-ipc{images_per_class}"
     return re.sub(r"[^\w@.-]+", "-", named)

@@ -46,7 +46,7 @@ def test_distill_evaluate_compare_report(made, tmp_path):
     )
     assert evaluated.returncode == 0, evaluated.stderr
     (told,) = json.loads(evaluated.stdout)
-    assert len(told["runs"]) == 2 and told["settings"] == {"epochs": 2}
+    assert len(told["runs"]) == 2 and told["settings"] == {"training.epochs": 2}
     compared = potstill("compare", made)
     assert compared.returncode == 0 and "random" in compared.stdout
     page = tmp_path / "report.html"
@@ -76,7 +76,7 @@ WRONG = [
     (["distill", "digits-dit", "--set", "method.prior=nowhere", "--out", "OUT"], "unknown model 'nowhere'"),
     (["distill", "digits-dit", "--set", "method.solver=dim", "--out", "OUT"], "unknown solver 'dim'"),
     (["distill", "--method", "random", "--classes", "3,eleven", "--out", "OUT"], "eleven"),
-    (["evaluate", "/no/such/set"], "no such folder: /no/such/set"),
+    (["evaluate", "/no/such/set"], "no data set '/no/such/set'"),
     (["evaluate", "MADE", "--protocol", "rded"], "unknown protocol 'rded'. Did you mean 'rded@1'"),
     (["evaluate", "MADE", "--student", "convnet-33"], "33"),
     (["evaluate", "MADE", "--ipc", "3"], "has 2 images per class, not 3"),

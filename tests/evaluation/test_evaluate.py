@@ -17,11 +17,13 @@ from potstill.core.progress import Step
 from potstill.core.seeds import generator
 from potstill.data.digits import digit_arrays, digit_split
 from potstill.data.real import Classes
+from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.evaluate import Subject, centre, evaluate
-from potstill.evaluation.protocol import HARD, RDED, scaled
+from potstill.evaluation.protocol import Setting
 from potstill.evaluation.record import Evaluation
 from potstill.evaluation.student import Labelled, hits, train_student, with_momentum
 from potstill.labels import LABELLERS
+from potstill.nets.augment import in_turn
 from potstill.nets.fit import Training, fit
 from potstill.nets.layers import channels_last
 from potstill.nets.spec import Net, build
@@ -32,6 +34,12 @@ DIGITS = Classes(
 )
 SUBJECT = Subject(name="digits_random", method="random", data="digits", set_seed=0)
 SMALL = Net(width=8)
+HARD, RDED = PROTOCOLS["hard@1"], PROTOCOLS["rded@1"]
+
+
+def planned(protocol: Any, **changes: Any) -> Any:
+    setting = Setting(student=SMALL, images=200, classes=10, size=16, mirror=True)
+    return protocol.scaled(changes).plan(setting)
 
 
 def digits(rows: Tensor) -> Labelled:
@@ -64,7 +72,7 @@ def teacher(train: Labelled) -> StoredNet:
 def judge(train: Labelled, test: Labelled, **changes: Any) -> Evaluation:
     settings: dict[str, Any] = {
         "subject": SUBJECT,
-        "protocol": scaled(HARD, epochs=2),
+        "protocol": HARD.scaled({"training.epochs": 2}),
         "student": SMALL,
         "classes": DIGITS,
         "seeds": [0],
@@ -79,12 +87,12 @@ def numbers(evaluation: Evaluation) -> list[tuple[int, float, float, float]]:
 
 @pytest.mark.parametrize("protocol", [HARD, RDED], ids=lambda protocol: protocol.label)
 def test_students_learn_digits(protocol: Any, train: Labelled, test: Labelled, teacher: StoredNet) -> None:
-    short = scaled(protocol, epochs=30, rate=5e-3)
+    short = protocol.scaled({"training.epochs": 30, "training.rate": 5e-3})
     result = judge(train, test, protocol=short, student=Net(width=16), teacher=teacher, seeds=[0, 1])
     assert result.mean > 0.75
     assert all(run.top5 > run.accuracy and run.top5 > 0.95 for run in result.runs)
     assert (result.protocol, result.ipc, result.data) == (f"{protocol.label}*", 20, "digits")
-    assert result.settings == {"epochs": 30, "rate": 5e-3}
+    assert result.settings == {"training.epochs": 30, "training.rate": 5e-3}
     assert result.student == "ConvNet-3, width 16"
     assert result.teacher == ("ConvNet-3, width 16" if protocol is RDED else None)
     assert result.versions["torch"] == torch.__version__
@@ -94,7 +102,7 @@ def test_same_seed_same_bits_and_seeds_are_independent(
     train: Labelled, test: Labelled, teacher: StoredNet
 ) -> None:
     before = torch.random.get_rng_state()
-    settings: dict[str, Any] = {"protocol": scaled(RDED, epochs=2), "teacher": teacher}
+    settings: dict[str, Any] = {"protocol": RDED.scaled({"training.epochs": 2}), "teacher": teacher}
     both = numbers(judge(train, test, seeds=[5, 6], **settings))
     assert numbers(judge(train, test, seeds=[6, 5], **settings)) == both[::-1]
     assert both[0][1:] != both[1][1:]
@@ -109,12 +117,11 @@ def test_one_student_twice_is_bitwise_the_same(train: Labelled) -> None:
 def train_once(train: Labelled) -> nn.Module:
     module, _ = train_student(
         train,
-        protocol=scaled(HARD, epochs=2),
+        plan=planned(HARD, **{"training.epochs": 2}),
         student=SMALL,
         classes=10,
         labeller=LABELLERS["hard"](),
         seed=3,
-        mirror=True,
     )
     return module
 
@@ -160,7 +167,7 @@ def test_progress_counts_epochs_over_all_students(train: Labelled, test: Labelle
 @pytest.mark.parametrize(
     "change",
     [
-        lambda train: {"protocol": scaled(HARD, epochs=3)},
+        lambda train: {"protocol": HARD.scaled({"training.epochs": 3})},
         lambda train: {"student": Net(width=4)},
         lambda train: {"train": (train[0] ^ 1, train[1])},
         lambda train: {"mirror": True},
@@ -183,7 +190,7 @@ def test_a_teacher_of_more_classes_in_another_order_is_narrowed(
     three = Classes(tuple(DIGITS.keys[c] for c in kept), tuple(DIGITS.names[c] for c in kept))
     rows = torch.cat([(train[1] == c).nonzero().flatten() for c in kept])
     some = train[0][rows], torch.arange(3).repeat_interleave(20)
-    protocol = scaled(RDED, epochs=20, rate=5e-3)
+    protocol = RDED.scaled({"training.epochs": 20, "training.rate": 5e-3})
     result = judge(some, some, classes=three, teacher=teacher, protocol=protocol)
     assert result.runs[0].accuracy > 0.8
 
@@ -231,18 +238,18 @@ def rded_by_hand(student: nn.Module, teacher: nn.Module, train: Labelled, draw: 
 
 def test_equals_rdeds_loop(train: Labelled, teacher: StoredNet) -> None:
     """In float64, for Adam blows up the rounding of gradients that are zero."""
-    protocol = scaled(RDED, epochs=3)
+    plan = planned(RDED, **{"training.epochs": 3})
     wise = deepcopy(teacher.module).double()
     ours, by_hand = (build(SMALL, 10, 16, generator("start")).double() for _ in range(2))
-    with_momentum(ours, protocol.norm_momentum)
+    with_momentum(ours, plan.norm_momentum)
     fit(
         ours,
         *train,
         classes=10,
-        training=protocol.training(SMALL, 200, 10),
+        training=plan.training,
         generator=generator("fit"),
-        loss=LABELLERS["teacher"](wise, protocol.temperature).loss,
-        augment=protocol.augmentation(16, mirror=True),
+        loss=LABELLERS["teacher"](wise, plan.temperature).loss,
+        augment=in_turn(plan.changes),
     )
     expected = rded_by_hand(by_hand, wise, train, generator("fit")).state_dict()
     for name, value in ours.state_dict().items():
@@ -251,7 +258,7 @@ def test_equals_rdeds_loop(train: Labelled, teacher: StoredNet) -> None:
 
 
 def test_a_momentum_of_0_19_is_two_updates_at_0_1() -> None:
-    once, twice = nn.BatchNorm2d(3, momentum=RDED.norm_momentum), nn.BatchNorm2d(3, momentum=0.1)
+    once, twice = nn.BatchNorm2d(3, momentum=planned(RDED).norm_momentum), nn.BatchNorm2d(3, momentum=0.1)
     for seed in range(5):
         batch = 2 + 3 * torch.randn(8, 3, 4, 4, generator=generator(seed))
         once(batch)
@@ -312,5 +319,5 @@ def test_images_that_do_not_fit(train: Labelled, test: Labelled, teacher: Stored
     with pytest.raises(PotstillError, match="trained at 32 px, the images to label have 16 px"):
         judge(train, test, protocol=RDED, teacher=replace(teacher, size=32))
     with pytest.raises(PotstillError, match="unknown class 'ten'"):
-        others = Classes((*DIGITS.keys[:9], "ten"), DIGITS.names)
+        others = Classes((*DIGITS.keys[:9], "ten"), (*DIGITS.names[:9], "ten"))
         judge(train, test, protocol=RDED, teacher=teacher, classes=others)

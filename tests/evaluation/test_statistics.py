@@ -1,11 +1,28 @@
 """Against hand-worked numbers and a published paired comparison."""
 
+import functools
+import itertools
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from potstill.core.errors import PotstillError
-from potstill.evaluation.statistics import by_set, deviation, interval, mean, paired, paired_sets
+from potstill.core.seeds import generator
+from potstill.evaluation.statistics import (
+    bootstrap,
+    by_set,
+    deviation,
+    holm,
+    interval,
+    mean,
+    p_value,
+    paired,
+    paired_sets,
+)
 
 # Student 1908, hours of sleep that ten patients gained with two drugs; R's t.test(paired = TRUE) of `sleep`.
 FIRST = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)
@@ -69,3 +86,92 @@ def test_what_cannot_be_paired() -> None:
         paired_sets({0: 0.1, 1: 0.2}, {1: 0.1, 3: 0.2})
     with pytest.raises(PotstillError, match="no values"):
         paired([], [])
+
+
+def test_p_values_are_scipys_paired_t_test() -> None:
+    expected = stats.ttest_rel(FIRST, SECOND)
+    difference = paired(FIRST, SECOND)
+    assert difference.p == pytest.approx(expected.pvalue, rel=1e-12)
+    assert difference.p == pytest.approx(0.002832890, abs=1e-9)  # R's t.test(paired = TRUE) of `sleep`
+    bounds = expected.confidence_interval(0.95)
+    assert (difference.low, difference.high) == (pytest.approx(bounds.low), pytest.approx(bounds.high))
+
+
+def test_p_values_without_spread() -> None:
+    assert p_value([0.5]) is None
+    assert p_value([0.25, 0.25]) == 0
+    assert p_value([0.0, 0.0]) == 1
+
+
+def test_holm_by_hand() -> None:
+    # 3 x 0.01; then 2 x 0.03; then 1 x 0.04, which is raised to the one before it.
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx((0.06, 0.03, 0.06))
+    assert holm([0.5, 0.9]) == (1.0, 1.0)
+    assert holm([0.02]) == (0.02,)
+    assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
+    """A hypothesis falls when every set of hypotheses that holds it falls to Bonferroni's test of that set."""
+    places = range(len(p_values))
+    families = [
+        family for size in range(1, len(p_values) + 1) for family in itertools.combinations(places, size)
+    ]
+    expected = [
+        max(
+            min(1.0, len(family) * min(p_values[one] for one in family))
+            for family in families
+            if place in family
+        )
+        for place in places
+    ]
+    assert holm(p_values) == pytest.approx(tuple(expected), rel=1e-12, abs=1e-15)
+
+
+def exact_bca(values: tuple[float, ...], level: float) -> tuple[float, float]:
+    """Efron's interval from all n^n resamples, by the equations: nothing is drawn."""
+    n, centre = len(values), mean(values)
+    means = np.sort([mean(resample) for resample in itertools.product(values, repeat=n)])
+    below = ((means < centre - 1e-12).mean() + (means < centre + 1e-12).mean()) / 2
+    bias = stats.norm.ppf(below)
+    without = [mean([*values[:place], *values[place + 1 :]]) for place in range(n)]
+    gaps = [mean(without) - value for value in without]
+    speed = sum(gap**3 for gap in gaps) / (6 * sum(gap**2 for gap in gaps) ** 1.5)
+    ends = []
+    for tail in ((1 - level) / 2, (1 + level) / 2):
+        shifted = bias + stats.norm.ppf(tail)
+        ends.append(float(np.quantile(means, stats.norm.cdf(bias + shifted / (1 - speed * shifted)))))
+    return ends[0], ends[1]
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.4, 0.2, 0.9, 0.3, 0.35), (-0.02, 0.01, 0.03, 0.011, 0.05)])
+def test_the_bootstrap_is_the_exact_interval_of_all_resamples(values: tuple[float, ...]) -> None:
+    low, high = bootstrap(values, 0.9, generator=generator("bootstrap")) or (0, 0)
+    expected = exact_bca(values, 0.9)
+    tolerance = 0.03 * (expected[1] - expected[0])
+    assert (low, high) == (
+        pytest.approx(expected[0], abs=tolerance),
+        pytest.approx(expected[1], abs=tolerance),
+    )
+
+
+def test_the_bootstrap_depends_on_its_generator_alone() -> None:
+    values = (0.1, 0.4, 0.2, 0.9, 0.3)
+    first, again, other = (bootstrap(values, generator=generator(name)) for name in ("a", "a", "b"))
+    assert first == again != other
+
+
+def test_too_few_and_equal_values_to_resample() -> None:
+    assert bootstrap([0.1, 0.2, 0.3, 0.4], generator=generator("a")) is None
+    assert bootstrap([0.25] * 5, generator=generator("a")) == (0.25, 0.25)
+    nearly = bootstrap([0.3 - 0.1, 0.2, 0.4 - 0.2, 0.5 - 0.3, 0.2], generator=generator("a"))
+    assert nearly == (pytest.approx(0.2), pytest.approx(0.2))
+
+
+def test_paired_takes_the_interval_it_is_given() -> None:
+    bounds = functools.partial(bootstrap, generator=generator("sleep"))
+    difference = paired(FIRST, SECOND, bounds=bounds)
+    gaps = [one - other for one, other in zip(FIRST, SECOND, strict=True)]
+    assert (difference.low, difference.high) == bootstrap(gaps, generator=generator("sleep"))
+    assert difference.p == paired(FIRST, SECOND).p

@@ -1,26 +1,50 @@
 """`evaluate`: students trained on sets under a named protocol."""
 
-from pathlib import Path
-from typing import Annotated
+import itertools
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from potstill.cli.terminal import Device, Json, Only, Test, emit, progress
 
+if TYPE_CHECKING:
+    from potstill.evaluation.record import Evaluation
+
 
 def evaluate(
-    sets: Annotated[list[Path], typer.Argument(help="Distilled sets.")],
+    sets: Annotated[
+        list[str],
+        typer.Argument(help="Distilled sets, or any image folder, parquet file or folder, or hub:ID."),
+    ],
     data: Annotated[str, typer.Option(help="Where the test images are.")] = "digits",
     test: Test = None,
     classes: Only = None,
-    protocol: Annotated[str, typer.Option(help="rded@1 or hard@1.")] = "rded@1",
-    student: Annotated[str, typer.Option(help="convnet-3, convnet-3-w32, resnet-18, ...")] = "convnet-3",
+    protocol: Annotated[str, typer.Option(help="See `potstill list protocols`.")] = "rded@1",
+    student: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A net such as convnet-3; again for more; `all` those of the protocol's source. Its first by default."
+        ),
+    ] = None,
     teacher: Annotated[str | None, typer.Option(help="A trained net: shipped name or folder.")] = None,
-    students: Annotated[int, typer.Option(min=1, help="How many, with seeds 0, 1, ...")] = 3,
+    students: Annotated[int, typer.Option(min=1, help="How many of each, with seeds 0, 1, ...")] = 3,
     ipc: Annotated[int | None, typer.Option(help="Only the first images of every class.")] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Fewer epochs than the protocol's; the result says so.")
     ] = None,
+    habit: Annotated[
+        bool,
+        typer.Option("--habit", help="Also the best of the looks that the source takes at the test images."),
+    ] = False,
+    class_order: Annotated[
+        str | None,
+        typer.Option(help="What classes called by numbers are: a word (docs), a file, or keys with commas."),
+    ] = None,
+    teacher_classes: Annotated[
+        str | None,
+        typer.Option(help="What the teacher's outputs are, where its own list is wrong; the same forms."),
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="The side in px of sets made elsewhere.")] = None,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -31,24 +55,27 @@ def evaluate(
     from potstill.pipeline import evaluate_set
     from potstill.report import table
 
-    chosen, spec = PROTOCOLS[protocol], Net.parse(student)
+    chosen = PROTOCOLS[protocol]
+    names = chosen.students if student == ["all"] else student or chosen.students[:1]
+    options: dict[str, Any] = {"images_per_class": ipc, "epochs": epochs, "habit": habit, "device": device}
+    elsewhere: dict[str, Any] = {"class_order": class_order, "teacher_classes": teacher_classes, "size": size}
     done = []
     with progress() as on_step:
         real = load(data, classes=classes, test=test, on_step=on_step)
-        taught = teacher or ("digits/teacher" if data == "digits" else None)
-        for folder in sets:
-            done.append(
-                evaluate_set(
-                    folder,
-                    real,
-                    protocol=chosen,
-                    student=spec,
-                    teacher=taught,
-                    seeds=range(students),
-                    images_per_class=ipc,
-                    epochs=epochs,
-                    device=device,
-                    on_step=on_step,
-                )
-            )
-    emit(done, as_json, lambda: table(done))
+        judged: dict[str, Any] = {
+            "protocol": chosen,
+            "teacher": teacher or ("digits/teacher" if data == "digits" else None),
+            "seeds": range(students),
+            "on_step": on_step,
+        }
+        for source, spec in itertools.product(sets, [Net.parse(name) for name in names]):
+            done.append(evaluate_set(source, real, student=spec, **judged, **options, **elsewhere))
+    emit(done, as_json, lambda: _told(done, table(done)))
+
+
+def _told(done: "list[Evaluation]", shown: str) -> str:
+    """The table, and below it how well the teacher knows the test images."""
+    known = sorted({one.teacher_accuracy for one in done if one.teacher_accuracy is not None})
+    if not known:
+        return shown
+    return f"{shown}\nThe teacher names {', '.join(f'{100 * one:.1f}' for one in known)} % of the test images right."

@@ -2,11 +2,12 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from torch import Tensor, nn
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, write_json
 from potstill.core.fingerprint import fingerprint
-from potstill.core.progress import OnStep, Step, silent
+from potstill.core.progress import OnStep, silent
 from potstill.core.settings import from_plain, to_plain
 from potstill.data.real import Classes
-from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocol import Plan, Protocol, Setting
 from potstill.evaluation.record import Evaluation, Run
 from potstill.evaluation.student import Labelled, hits, train_student
-from potstill.labels import LABELLERS
+from potstill.evaluation.together import Check, at_once, side_by_side
+from potstill.labels import LABELLERS, Labeller
+from potstill.labels.views import ViewLabels
 from potstill.nets.spec import Net
 from potstill.nets.store import StoredNet
 
@@ -57,38 +60,36 @@ def evaluate(
     seeds: Sequence[int],
     mirror: bool,
     teacher: StoredNet | None = None,
+    stored: ViewLabels | None = None,
+    habit: bool = False,
     partial: Path | None = None,
     device: torch.device | str = "cpu",
     on_step: OnStep = silent,
 ) -> Evaluation:
     """Trains one student a seed on `train` and tests each on `test`, once, after its last epoch.
 
-    Test images may be larger than the training images (see `Protocol.test_side`); their centre is taken. A
-    teacher of more classes is narrowed to these, in their order. `partial` is a JSON file that keeps
-    finished students: the same call after an interruption goes on with the first one missing and gives
-    the same numbers (other than seconds), and a call with more seeds adds to it. `on_step` counts epochs
-    over all students. Raises PotstillError where images, labels, classes and teacher do not fit each
-    other, where a teacher is needed and missing, and where `partial` belongs to another evaluation.
+    Test images may be larger than the training images (see `Plan.test_side`); their centre is taken. A
+    teacher of more classes is narrowed to these, in their order; `stored` are the labels of a protocol that
+    reads them. `habit` also tests when the protocol's source does and keeps the best, which is no honest number
+    as it chooses on the test images. `partial` is a JSON file that keeps finished students: the same call after
+    an interruption goes on with the first one missing and gives the same numbers (other than seconds), and a
+    call with more seeds adds to it. `on_step` counts epochs over all students. Raises PotstillError where
+    images, labels, classes and teacher do not fit each other, where a teacher or stored labels are needed and
+    missing, and where `partial` belongs to another evaluation.
     """
     for name, part in (("train", train), ("test", test)):
         _check(name, *part, len(classes))
     size = train[0].shape[-1]
-    asked = _fitting(teacher, protocol, classes, size)
-    module = asked.to(device).module if asked else None
-    labeller = LABELLERS[protocol.labels](module, protocol.temperature)
+    setting = Setting(student=student, images=len(train[0]), classes=len(classes), size=size, mirror=mirror)
+    plan = protocol.plan(setting)
+    asked = _fitting(teacher, plan, protocol, classes, size)
+    labeller = _labeller(plan, protocol, asked.to(device).module if asked else None, stored)
     middle = centre(test[0], size), test[1]
-    trained = functools.partial(
-        train_student,
-        train,
-        protocol=protocol,
-        student=student,
-        classes=len(classes),
-        labeller=labeller,
-        mirror=mirror,
-        device=device,
-    )
-    run = functools.partial(_run, trained, middle)
-    settings = {"protocol": protocol, "student": student, "classes": classes.keys, "mirror": mirror}
+    told = {"plan": plan, "student": student, "classes": len(classes), "labeller": labeller, "device": device}
+    trained = functools.partial(train_student, train, **told)
+    run = functools.partial(_run, trained, middle, plan.looks if habit else None)
+    settings = {"plan": plan, "student": student, "classes": classes.keys, "habit": habit}
+    settings["stored"] = stored.fingerprint if stored else None
     identity = _identity((*train, *middle), settings, asked) if partial else ""
     return Evaluation(
         name=subject.name,
@@ -98,19 +99,33 @@ def evaluate(
         ipc=round(len(train[0]) / len(classes)),
         protocol=protocol.label,
         student=student.label,
-        teacher=asked.spec.label if asked else None,
-        runs=_each(seeds, run, partial, identity, _counted(on_step, len(seeds), protocol.epochs)),
+        teacher=asked.spec.label if asked else stored.teacher if stored else None,
+        runs=_each(seeds, run, partial, identity, plan.training.epochs, at_once(device), on_step),
         settings=protocol.changes,
         versions=_versions() | {"device": _device(device)},
     )
 
 
-def _run(trained: Callable[..., tuple[nn.Module, float]], test: Labelled, seed: int, listen: OnStep) -> Run:
+def _run(
+    trained: Callable[..., tuple[nn.Module, float]],
+    test: Labelled,
+    looks: Sequence[int] | None,
+    seed: int,
+    listen: OnStep,
+    check: Check,
+) -> Run:
     started = time.perf_counter()
-    module, loss = trained(seed=seed, on_step=listen)
+    seen: list[float] = []
+
+    def look(epoch: int, module: nn.Module) -> None:
+        if looks and epoch in looks:
+            seen.append(hits(module, *test)[0])
+
+    module, loss = trained(seed=seed, check=check, after_epoch=look if looks else None, on_step=listen)
     accuracy, top5 = hits(module, *test)
     seconds = time.perf_counter() - started
-    return Run(seed=seed, accuracy=accuracy, top5=top5, seconds=seconds, train_loss=loss)
+    best = None if looks is None else max([*seen, accuracy])
+    return Run(seed=seed, accuracy=accuracy, top5=top5, seconds=seconds, train_loss=loss, best=best)
 
 
 def centre(images: Tensor, size: int) -> Tensor:
@@ -124,20 +139,34 @@ def centre(images: Tensor, size: int) -> Tensor:
 
 def _each(
     seeds: Sequence[int],
-    run: Callable[[int, OnStep], Run],
+    run: Callable[[int, OnStep, Check], Run],
     partial: Path | None,
     identity: str,
-    listener: Callable[[int], OnStep],
+    epochs: int,
+    threads: int,
+    on_step: OnStep,
 ) -> tuple[Run, ...]:
     """The runs of all seeds, in their order; those in `partial` are taken from there, new ones go there."""
     if not seeds or len(set(seeds)) < len(seeds):
         raise PotstillError(f"an evaluation needs student seeds, each once, not {list(seeds)}")
     runs = {done.seed: done for done in _finished(partial, identity)}
-    for place, seed in enumerate(seeds):
-        if seed not in runs:
-            runs[seed] = run(seed, listener(place))
-            if partial is not None:
-                write_json(partial, to_plain(Finished(fingerprint=identity, runs=tuple(runs.values()))))
+    missing = [seed for seed in seeds if seed not in runs]
+    first = (len(seeds) - len(missing)) * epochs
+
+    def keep(done: Run) -> None:
+        runs[done.seed] = done
+        if partial is not None:
+            write_json(partial, to_plain(Finished(fingerprint=identity, runs=tuple(runs.values()))))
+
+    def job(seed: int, listen: OnStep, check: Check) -> Run:
+        return run(seed, _named(listen, seeds.index(seed) + 1), check)
+
+    side_by_side(
+        [functools.partial(job, seed) for seed in missing],
+        threads=threads,
+        keep=keep,
+        on_step=_counted(on_step, first, len(seeds) * epochs),
+    )
     return tuple(runs[seed] for seed in seeds)
 
 
@@ -153,16 +182,13 @@ def _finished(partial: Path | None, identity: str) -> tuple[Run, ...]:
     return kept.runs
 
 
-def _counted(on_step: OnStep, students: int, epochs: int) -> Callable[[int], OnStep]:
-    def listener(place: int) -> OnStep:
-        def listen(step: Step) -> None:
-            index = place * epochs + step.index
-            scalars = {**step.scalars, "student": place + 1}
-            on_step(Step(stage="evaluate", index=index, total=students * epochs, scalars=scalars))
+def _named(listen: OnStep, student: int) -> OnStep:
+    return lambda step: listen(replace(step, scalars={**step.scalars, "student": student}))
 
-        return listen
 
-    return listener
+def _counted(on_step: OnStep, done: int, total: int) -> OnStep:
+    numbers = itertools.count(done + 1)
+    return lambda step: on_step(replace(step, stage="evaluate", index=next(numbers), total=total))
 
 
 def _check(name: str, images: Tensor, labels: Tensor, classes: int) -> None:
@@ -178,8 +204,10 @@ def _check(name: str, images: Tensor, labels: Tensor, classes: int) -> None:
         raise PotstillError(f"{name} labels must be in 0..{classes - 1}, found {low}..{high}")
 
 
-def _fitting(teacher: StoredNet | None, protocol: Protocol, classes: Classes, size: int) -> StoredNet | None:
-    if not LABELLERS[protocol.labels].needs_teacher:
+def _fitting(
+    teacher: StoredNet | None, plan: Plan, protocol: Protocol, classes: Classes, size: int
+) -> StoredNet | None:
+    if LABELLERS[plan.labels].needs != "teacher":
         return None
     if teacher is None:
         raise PotstillError(f"protocol {protocol.label} needs a teacher and none was given")
@@ -187,7 +215,21 @@ def _fitting(teacher: StoredNet | None, protocol: Protocol, classes: Classes, si
         raise PotstillError(
             f"the teacher was trained at {teacher.size} px, the images to label have {size} px"
         )
-    return teacher if teacher.classes.keys == classes.keys else teacher.narrowed(classes.keys)
+    return teacher if teacher.classes.keys == classes.keys else teacher.narrowed(classes)
+
+
+def _labeller(
+    plan: Plan, protocol: Protocol, teacher: nn.Module | None, stored: ViewLabels | None
+) -> Labeller:
+    kind = LABELLERS[plan.labels]
+    if kind.needs != "file":
+        return kind(teacher, plan.temperature)
+    if stored is None:
+        raise PotstillError(
+            f"protocol {protocol.label} reads stored labels and the set has none: run `potstill label` first"
+        )
+    stored.check(batch=plan.training.batch, epochs=plan.training.epochs, changes=plan.changes)
+    return kind(stored, plan.temperature)
 
 
 def _identity(tensors: Sequence[Tensor], settings: Mapping[str, Any], teacher: StoredNet | None) -> str:
@@ -214,4 +256,4 @@ def _device(device: torch.device | str) -> str:
     kind = torch.device(device)
     if kind.type == "cuda":
         return torch.cuda.get_device_name(kind)
-    return f"{kind.type}, {torch.get_num_threads()} threads"
+    return f"{kind.type}, 1 thread a student"

@@ -14,7 +14,9 @@ from potstill.evaluation import statistics
 class Run:
     """One student: its seed and the shares of test images that its first guess and its first five get right.
 
-    `seconds` are those of training and testing; `train_loss` is the mean of the last epoch.
+    `seconds` are those of training and testing; `train_loss` is the mean of the last epoch. `best` is the best of
+    the looks that the protocol's source takes at the test images, where it was asked for: to compare with papers
+    that report it, and never an honest number.
     """
 
     seed: int
@@ -22,6 +24,7 @@ class Run:
     top5: float
     seconds: float
     train_loss: float
+    best: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,8 @@ class Evaluation:
     """Students trained on one set under one protocol.
 
     `name` is what was evaluated (a recipe), `set_seed` the seed of the set, `ipc` its images per class,
-    rounded, and `settings` what was changed in the protocol.
+    rounded, and `settings` what was changed in the protocol. `teacher_accuracy` is the share of test images that the
+    teacher names right, where there was one.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Evaluation:
     runs: tuple[Run, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    teacher_accuracy: float | None = None
 
     @property
     def accuracies(self) -> tuple[float, ...]:

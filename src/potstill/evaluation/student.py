@@ -1,13 +1,16 @@
 """One student: trained under a protocol, then tested."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from potstill.core.progress import OnStep, silent
 from potstill.core.seeds import generator
-from potstill.evaluation.protocol import Protocol
+from potstill.evaluation.protocol import Plan
 from potstill.labels import Labeller
-from potstill.nets.fit import fit
+from potstill.nets.augment import in_turn
+from potstill.nets.fit import Listener, fit
 from potstill.nets.predict import predict
 from potstill.nets.spec import Net, build
 
@@ -20,34 +23,38 @@ Labelled = tuple[Tensor, Tensor]
 def train_student(
     train: Labelled,
     *,
-    protocol: Protocol,
+    plan: Plan,
     student: Net,
     classes: int,
     labeller: Labeller,
     seed: int,
-    mirror: bool,
+    check: Callable[[], None] | None = None,
+    after_epoch: Listener | None = None,
     device: torch.device | str = "cpu",
     on_step: OnStep = silent,
 ) -> tuple[nn.Module, float]:
-    """A student trained under a protocol, in eval mode, and the mean loss of its last epoch.
+    """A student trained by a plan, in eval mode, and the mean loss of its last epoch.
 
-    It depends on nothing but the arguments: start values and draws come from `seed` alone, so that
-    students of the same seed on different sets start alike. `mirror` says whether a flip keeps the
-    classes.
+    It depends on nothing but the arguments: start values and draws come from `seed` alone (draws of stored labels
+    from their file), so that students of the same seed on different sets start alike. `check` is
+    called before everything that the student is shown, here and later, and may stop it by raising.
     """
     images, labels = train
-    size = images.shape[-1]
-    module = build(student, classes, size, generator(seed, "student", "start")).to(device)
-    with_momentum(module, protocol.norm_momentum)
+    module = build(student, classes, images.shape[-1], generator(seed, "student", "start")).to(device)
+    if plan.norm_momentum is not None:
+        with_momentum(module, plan.norm_momentum)
+    if check is not None:
+        module.register_forward_pre_hook(lambda *_: check())
     loss = fit(
         module,
         images,
         labels,
         classes=classes,
-        training=protocol.training(student, len(images), classes),
-        generator=generator(seed, "student", "fit"),
+        training=plan.training,
+        generator=labeller.draws(seed),
         loss=labeller.loss,
-        augment=protocol.augmentation(size, mirror=mirror),
+        augment=in_turn(plan.changes),
+        after_epoch=after_epoch,
         on_step=on_step,
     )
     return module, loss

@@ -1,0 +1,102 @@
+"""Sets that were made elsewhere and teachers whose classes are in another order, through the whole of `evaluate`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from potstill.cli import app
+from potstill.core.errors import PotstillError
+from potstill.core.seeds import generator
+from potstill.data import load
+from potstill.data.real import Classes
+from potstill.evaluation import PROTOCOLS
+from potstill.methods.random import Random
+from potstill.nets.spec import Net, build
+from potstill.nets.store import load_net, save_net
+from potstill.pipeline import evaluate_set
+from potstill.run import distill
+
+SHUFFLED = (3, 1, 4, 0, 5, 9, 2, 6, 8, 7)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two random digits a class, as a set of ours."""
+    folder = tmp_path_factory.mktemp("ours")
+    distill(Random(), load("digits"), folder, name="two", images_per_class=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def confused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped teacher, with its classes listed in another order than its outputs are in."""
+    folder = tmp_path_factory.mktemp("confused")
+    stored = load_net("digits/teacher")
+    keys = tuple(stored.classes.keys[place] for place in SHUFFLED)
+    names = tuple(stored.classes.names[place] for place in SHUFFLED)
+    save_net(folder, stored.module, stored.spec, Classes(keys, names), stored.size, {})
+    return folder
+
+
+def accuracy(source: Path, results: Path, **options: object) -> float:
+    done = evaluate_set(
+        source,
+        load("digits"),
+        protocol=PROTOCOLS["rded@1"],
+        student=Net.parse("convnet-3-w8"),
+        seeds=[0],
+        epochs=8,
+        results=results,
+        **({"teacher": "digits/teacher"} | options),  # pyright: ignore[reportArgumentType]
+    )
+    assert done.teacher_accuracy is not None and done.teacher_accuracy > 0.98
+    return done.mean
+
+
+def test_the_same_images_in_a_foreign_folder_give_the_same_number(ours: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    for key in range(10):
+        shutil.copytree(ours / "train" / str(key), theirs / "val" / f"{key:05}")
+    before = sorted(file.relative_to(theirs) for file in theirs.rglob("*"))
+    with pytest.raises(PotstillError):
+        accuracy(theirs, tmp_path)
+    shutil.move(theirs / "val", theirs / "train")
+    assert accuracy(theirs, tmp_path / "results") == accuracy(ours, tmp_path / "results")
+    assert len(before) == len(list(theirs.rglob("*"))), "nothing is written into other people's folders"
+    assert list((tmp_path / "results" / "theirs" / "evaluations").glob("*.json"))
+
+
+def test_a_shuffled_teacher_is_caught_explained_and_mended(
+    ours: Path, confused: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        PotstillError, match="Its class order is wrong; mend it with --teacher-classes"
+    ) as caught:
+        accuracy(ours, tmp_path, teacher=str(confused))
+    named = str(caught.value).split("--teacher-classes ")[1].split(" ")[0]
+    assert named == "data" and "98.6 % where its outputs are taken in another order" in str(caught.value)
+    mended = accuracy(ours, tmp_path, teacher=str(confused), teacher_classes=named)
+    shutil.rmtree(ours / "evaluations")
+    assert mended == accuracy(ours, tmp_path)
+    listed = (ours / "teacher-classes.txt").read_text().split()
+    assert listed == [str(digit) for digit in range(10)]
+
+
+def test_the_command_line_stops_and_goes_on(ours: Path, confused: Path) -> None:
+    call = ["evaluate", str(ours), "--student", "convnet-3-w8", "--students", "1", "--epochs", "1", "--json"]
+    stopped = CliRunner().invoke(app, [*call, "--teacher", str(confused)])
+    assert isinstance(stopped.exception, PotstillError)
+    done = CliRunner().invoke(app, [*call, "--teacher", str(confused), "--teacher-classes", "data"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["teacher_accuracy"] == pytest.approx(0.986, abs=0.003)
+
+
+def test_a_teacher_that_knows_nothing_is_refused(ours: Path, tmp_path: Path) -> None:
+    spec = Net.parse("convnet-3-w8")
+    module = build(spec, 10, 32, generator("untrained"))
+    save_net(tmp_path / "untrained", module.eval(), spec, load("digits").classes, 32, {})
+    with pytest.raises(PotstillError, match="no order of its classes mends it"):
+        accuracy(ours, tmp_path, teacher=str(tmp_path / "untrained"))
