@@ -9,6 +9,11 @@ METHODS = Table(
     "method",
     {
         "random": "potstill.methods.random:Random",
+        "k-center": "potstill.methods.coreset:KCenter",
+        "herding": "potstill.methods.coreset:Herding",
+        "rded": "potstill.methods.patches:Rded",
         "guided": "potstill.methods.guided:Guided",
+        "sre2l": "potstill.methods.sre2l:Sre2l",
+        "d4m": "potstill.methods.d4m:D4M",
     },
 )

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from potstill.bundled import resolve
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.core.errors import PotstillError
 from potstill.core.fingerprint import fingerprint
@@ -27,7 +25,7 @@ from potstill.nets.store import load_net
 from potstill.priors import Prior, Request
 from potstill.priors.prior import to_pixels
 from potstill.priors.tiny import decode_tiny, load_tiny
-from potstill.sampling import sample
+from potstill.sampling import Start, sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +97,7 @@ def _load_term(term: ConceptTerm | ClassifierTerm, prior: Prior, real: RealData)
 
 
 def _load_classifier(term: ClassifierTerm, prior: Prior, real: RealData) -> LoadedTerm:
-    stored = load_net(Path(resolve(term.classifier))).narrowed(real.classes.keys)
+    stored = load_net(term.classifier).narrowed(real.classes)
     module = stored.to(prior.device).module
 
     def build(targets: Targets, on_step: OnStep) -> Term:
@@ -155,16 +153,23 @@ class GuidedSampler:
     def make(self, slots: Sequence[Slot], on_step: OnStep = silent) -> list[Made]:
         """Samples one image a slot."""
         labels = [self.real.classes.index(slot.key) for slot in slots]
+        shown = [self.real.train.of_class(label).tolist() for label in labels]
+        return self.sampled(slots, shown, on_step=on_step)
+
+    def sampled(
+        self,
+        slots: Sequence[Slot],
+        shown: Sequence[Sequence[int]],
+        *,
+        start: Start | None = None,
+        on_step: OnStep = silent,
+    ) -> list[Made]:
+        """One image a slot: `shown` are the rows of real images of which the prior may be shown one; from `start`."""
+        labels = [self.real.classes.index(slot.key) for slot in slots]
         draws = [generator(self.seed, "image", slot.key, slot.index) for slot in slots]
         requests = [
-            Request(
-                slot.key,
-                self.real.classes.names[label],
-                draw,
-                self.real.train,
-                self.real.train.of_class(label).tolist(),
-            )
-            for slot, label, draw in zip(slots, labels, draws, strict=True)
+            Request(slot.key, self.real.classes.names[label], draw, self.real.train, rows)
+            for slot, label, draw, rows in zip(slots, labels, draws, shown, strict=True)
         ]
         condition = self.prior.condition(requests)
         noise = self.prior.noise(draws)
@@ -179,6 +184,7 @@ class GuidedSampler:
             noise,
             steps=self.settings.steps,
             solver=self.settings.solver,
+            start=start,
             on_step=on_step,
         )
         images = to_pixels(self.prior.decode, latents)

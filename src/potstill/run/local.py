@@ -5,19 +5,29 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.settings import to_plain
 from potstill.data.real import RealData
-from potstill.distilled import DistilledSet, Manifest, Writer
+from potstill.distilled import DistilledSet, Manifest, Slot, Writer
 from potstill.methods import Method
 from potstill.run.witness import Witness
 
 PACKAGES = ("potstill", "torch", "diffusers", "transformers", "numpy", "pillow")
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """A maker that makes certain images only together; what it groups takes the place of `batch`."""
+
+    def group(self, missing: Sequence[Slot]) -> Sequence[Slot]:
+        """Those of the missing slots that are made together with the first of them."""
+        ...
 
 
 def distill(
@@ -59,7 +69,7 @@ def distill(
     writer = Writer(out, manifest)
     total = len(manifest.slots())
     while missing := writer.missing:
-        slots = missing[:batch]
+        slots = maker.group(missing) if isinstance(maker, Grouping) else missing[:batch]
         started = time.perf_counter()
         made = maker.make(slots, on_step)
         seconds = time.perf_counter() - started

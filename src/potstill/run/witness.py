@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from potstill.bundled import resolve
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.concepts.spread import spread
 from potstill.core.blocks import in_blocks
@@ -46,7 +45,7 @@ class Witness:
         space = ConceptSpace.build(settings.vocabulary, encoder, real)
         teacher = None
         if settings.teacher is not None:
-            stored = load_net(Path(resolve(settings.teacher))).narrowed(real.classes.keys)
+            stored = load_net(settings.teacher).narrowed(real.classes)
             teacher = stored.to(device).module
         return cls(settings, encoder, space, teacher)
 

@@ -1,0 +1,1 @@
+"""How alike synthetic and real are, as one scalar: one objective a file."""
