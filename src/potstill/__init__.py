@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from potstill.recipes import Recipe as Recipe
     from potstill.report import page as page
     from potstill.report import table as compare
+    from potstill.sweeps import sweep as sweep
 
 _PUBLIC = {
     "load": "potstill.data:load",
@@ -38,6 +39,7 @@ _PUBLIC = {
     "compare": "potstill.report:table",
     "page": "potstill.report:page",
     "run_recipe": "potstill.pipeline:run",
+    "sweep": "potstill.sweeps:sweep",
 }
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "load",
     "page",
     "run_recipe",
+    "sweep",
 ]
 
 

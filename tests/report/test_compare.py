@@ -3,7 +3,8 @@ import math
 import pytest
 
 from potstill.core.errors import PotstillError
-from potstill.report.compare import compare, versus
+from potstill.evaluation.statistics import paired
+from potstill.report.compare import Versus, compare, differences, versus
 
 # Student's t at 97.5 % for 2, 3 and 4 degrees of freedom, from printed tables.
 T = {2: 4.3027, 3: 3.1824, 4: 2.7764}
@@ -100,3 +101,51 @@ def test_the_same_evaluation_twice_counts_once(evaluation):
 def test_two_evaluations_of_one_set_are_refused(evaluation):
     with pytest.raises(PotstillError, match="two different evaluations of 'a', set seed 7, under rded@1"):
         compare([evaluation("a", [0.5]), evaluation("a", [0.6])])
+
+
+def against(evaluation, gaps_by_name, intervals="t"):
+    """Differences from a baseline at 50 % of names with the gaps given, a set seed each."""
+    most = max(map(len, gaps_by_name.values()))
+    made = [evaluation("base", [0.5], set_seed=seed) for seed in range(most)]
+    for name, gaps in gaps_by_name.items():
+        made += [evaluation(name, [0.5 + gap], set_seed=seed) for seed, gap in enumerate(gaps)]
+    comparison = rows(made)
+    return differences(comparison.rows, comparison.row("base"), intervals)
+
+
+def test_p_values_are_corrected_for_the_differences_beside_them(evaluation):
+    # Paired t-tests by hand, t = mean / (deviation / sqrt(3)): 2 / 0.5774 = 3.464 and 1 / 0.1 = 10 on 2 degrees.
+    gaps = {"near": [0.01, 0.02, 0.03], "far": [0.1, 0.1 + 3**0.5 / 100, 0.1 - 3**0.5 / 100], "alone": [0.2]}
+    found = against(evaluation, gaps)
+    assert found["near"].difference.p == pytest.approx(0.0742, abs=1e-4)
+    assert found["far"].difference.p == pytest.approx(0.00985, abs=1e-4)
+    assert found["far"].corrected == pytest.approx(2 * found["far"].difference.p)
+    assert found["near"].corrected == pytest.approx(found["near"].difference.p)
+    assert (found["alone"].corrected, found["alone"].verdict) == (None, "undecided")
+    assert "base" not in found
+
+
+def test_a_gain_that_correction_takes_away_says_so(evaluation):
+    gaps = [0.02, 0.03, 0.08, 0.05]
+    alone = against(evaluation, {"a": gaps})["a"]
+    assert alone.verdict == "gain" and alone.difference.p == pytest.approx(0.0426, abs=1e-3)
+    crowd = against(evaluation, {"a": gaps, "b": [-0.1, 0.2, 0.1, -0.1], "c": [-gap for gap in gaps]})
+    assert crowd["a"].verdict == "gain before correction"
+    assert crowd["c"].verdict == "loss before correction"
+    assert crowd["b"].verdict == "no gain"
+
+
+def test_correction_never_makes_a_gain_of_an_interval_that_holds_zero():
+    assert Versus(paired([0.1, -0.1, 0.02], [0.0, 0.0, 0.0]), "sets", 0.0).verdict == "no gain"
+
+
+def test_bootstrap_intervals_are_inside_the_differences(evaluation):
+    gaps = [0.01, 0.02, 0.00, 0.03, 0.04, 0.02]
+    by_t = against(evaluation, {"a": gaps})["a"].difference
+    resampled = against(evaluation, {"a": gaps}, "bootstrap")["a"].difference
+    assert resampled == against(evaluation, {"a": gaps}, "bootstrap")["a"].difference
+    assert 0.00 < resampled.low < resampled.mean < resampled.high < 0.04
+    assert by_t.low < resampled.low and resampled.high < by_t.high
+    assert (by_t.mean, by_t.p) == (resampled.mean, resampled.p)
+    few = against(evaluation, {"a": gaps[:3]}, "bootstrap")["a"]
+    assert few.verdict == "undecided"

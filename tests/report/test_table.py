@@ -44,6 +44,21 @@ def test_without_a_baseline_there_are_no_verdicts(evaluation):
     assert "| 1 set x 2 |" in text
 
 
+def test_the_method_of_intervals_is_told_once(evaluations):
+    for intervals, words in (("t", "Student's t"), ("bootstrap", "BCa bootstrap")):
+        text = table(evaluations, baseline="dit", intervals=intervals)
+        assert text.count("Intervals of differences") == 1 and words in text and "corrected by Holm" in text
+
+
+def test_what_correction_takes_away_beside_random_real(evaluation):
+    made = [evaluation("dit", [0.5], set_seed=seed) for seed in range(4)]
+    for name, kind in (("random", "random"), ("other", "guided")):
+        gaps = [0.02, 0.03, 0.08, 0.05]
+        made += [evaluation(name, [0.5 + gap], set_seed=seed, method=kind) for seed, gap in enumerate(gaps)]
+    text = table(made, baseline="dit")
+    assert "| above before correction |" in text and "| gain before correction  |" in text
+
+
 def test_an_unknown_baseline_is_named(evaluation):
     with pytest.raises(PotstillError, match="unknown baseline 'dat'.*Did you mean 'dit'"):
         table([evaluation("dit", [0.5])], baseline="dat")

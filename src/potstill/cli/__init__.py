@@ -6,7 +6,20 @@ import sys
 import typer
 from rich.markup import escape
 
-from potstill.cli import compare, concepts, demo, distill, evaluate, parts, report
+from potstill.cli import (
+    compare,
+    concepts,
+    demo,
+    distill,
+    evaluate,
+    figure,
+    label,
+    parts,
+    report,
+    score,
+    sweep,
+    teach,
+)
 from potstill.cli.terminal import err_console
 from potstill.core.errors import PotstillError
 
@@ -21,8 +34,13 @@ app.command("list")(parts.list_parts)
 app.command()(parts.show)
 app.add_typer(concepts.concepts, name="concepts")
 app.command()(distill.distill)
+app.command()(teach.teach)
+app.command()(label.label)
 app.command()(evaluate.evaluate)
+app.command()(score.score)
 app.command()(compare.compare)
+app.command()(sweep.sweep)
+app.add_typer(figure.figure, name="figure")
 app.command()(report.report)
 
 

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     """What `list` can list."""
 
     recipes = "recipes"
+    studies = "studies"
     methods = "methods"
     data = "data"
     subsets = "subsets"
@@ -49,6 +50,7 @@ def _tables() -> dict[Kind, Callable[[], list[str]]]:
 
     return {
         Kind.recipes: table("potstill.recipes", "RECIPES"),
+        Kind.studies: table("potstill.recipes", "STUDIES"),
         Kind.methods: table("potstill.methods", "METHODS"),
         Kind.data: table("potstill.data", "DATASETS"),
         Kind.subsets: table("potstill.data.classes", "SUBSETS"),
@@ -65,22 +67,26 @@ def _tables() -> dict[Kind, Callable[[], list[str]]]:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A recipe, a protocol, a shipped model or a set's folder.")],
+    name: Annotated[
+        str, typer.Argument(help="A recipe, a study, a protocol, a shipped model or a set's folder.")
+    ],
 ) -> None:
-    """Prints the resolved settings of a recipe or protocol, a model's card, or what a set's folder holds."""
+    """Prints the resolved settings of a recipe, study or protocol, a model's card, or what a set's folder holds."""
     from potstill.distilled import Manifest
     from potstill.evaluation import PROTOCOLS
-    from potstill.recipes import RECIPES
+    from potstill.recipes import RECIPES, STUDIES
 
     if name in RECIPES:
         shown: Any = RECIPES[name]()
+    elif name in STUDIES:
+        shown = STUDIES[name]()
     elif name in PROTOCOLS:
-        shown = PROTOCOLS[name]
+        shown = PROTOCOLS[name].example()
     elif name in models():
         out_console.print((models()[name] / "README.md").read_text(), markup=False, highlight=False)
         return
     elif Path(name).is_dir():
         shown = Manifest.load(Path(name))
     else:
-        raise unknown("name", name, [*RECIPES, *PROTOCOLS, *models(), "a set's folder"])
+        raise unknown("name", name, [*RECIPES, *STUDIES, *PROTOCOLS, *models(), "a set's folder"])
     emit(shown, True, str)

@@ -12,6 +12,9 @@ def report(
     sets: Annotated[list[Path], typer.Argument(help="Distilled sets, each an arm of the page.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="The page's title.")] = "potstill report",
+    figures: Annotated[
+        list[Path] | None, typer.Option("--figure", help="An SVG of `potstill figure`; again for more.")
+    ] = None,
 ) -> None:
     """Writes the self-contained page: images, concept scores, accuracy, settings, timings."""
     from potstill.distilled import DistilledSet
@@ -20,4 +23,4 @@ def report(
     for folder in sets:
         DistilledSet.load(folder)
     files = [file for folder in sets for file in sorted((folder / "evaluations").glob("*.json"))]
-    out_console.print(str(page(sets, files, out, title=title)), highlight=False)
+    out_console.print(str(page(sets, files, out, title=title, figures=figures or ())), highlight=False)

@@ -12,6 +12,13 @@ from potstill.report.read import Facts, read_facts
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 MOST_CLASSES = 200
 
+REAL = {
+    "random": "random real {many} of {of}, the baseline that a distilled set must beat",
+    "k-center": "real {many} of {of}, chosen to leave none of the others far away",
+    "herding": "real {many} of {of}, chosen so that their mean follows that of their class",
+}
+"""Methods whose images are real ones, and what their cards say."""
+
 
 def card(folder: Path, *, license: str | None = None) -> str:
     """The README.md of a distilled set, with the front matter that the Hugging Face Hub reads.
@@ -56,7 +63,7 @@ def _front_matter(facts: Facts, license: str | None) -> str:
         "- synthetic",
         "- potstill",
     ]
-    if facts.kind == "random":
+    if facts.kind in REAL:
         lines.remove("- synthetic")
     return "\n".join(["---", *lines, "---"])
 
@@ -69,11 +76,8 @@ def _what(facts: Facts) -> str:
     of = f" ({real:,} training images)" if isinstance(real, int) else ""
     size = f" of {facts.size} x {facts.size} px" if facts.size else ""
     many = "image" if _count(facts) == 1 else "images"
-    what = (
-        f"random real {many} of {source}{of}, the baseline that a distilled set must beat"
-        if facts.kind == "random"
-        else f"{many} made from {source}{of}, few enough to train a network on in moments"
-    )
+    what = REAL.get(facts.kind, "{many} made from {of}, few enough to train a network on in moments")
+    what = what.format(many=many, of=f"{source}{of}")
     return f"{_count(facts):,} {what}: {per_class}{size} for each of {classes} classes."
 
 

@@ -2,12 +2,29 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
 from potstill.core.errors import PotstillError, unknown
+from potstill.core.seeds import generator
 from potstill.evaluation.record import Evaluation
-from potstill.evaluation.statistics import Difference, by_set, deviation, interval, mean, paired, paired_sets
+from potstill.evaluation.statistics import (
+    LEVEL,
+    Bounds,
+    Difference,
+    bootstrap,
+    by_set,
+    deviation,
+    holm,
+    interval,
+    mean,
+    paired,
+    paired_sets,
+)
+
+Intervals = Literal["t", "bootstrap"]
+"""How the intervals of differences are made: by Student's t, or by a BCa bootstrap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +71,30 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """One row minus another, and what was paired: "sets", or the "students" of one set each."""
+    """One row minus another, and what was paired: "sets", or the "students" of one set each.
+
+    `corrected` is the difference's p-value after a correction for the comparisons made beside it, None where it
+    stands alone.
+    """
 
     difference: Difference
     unit: str
+    corrected: float | None = None
 
     @property
     def verdict(self) -> str:
-        """In a word: gain, loss, no gain (the interval includes zero), or undecided (it has none)."""
+        """In words: gain, loss, no gain (the interval includes zero), or undecided (it has none).
+
+        A gain or loss that the correction does not let stand is one "before correction".
+        """
         low, high = self.difference.low, self.difference.high
         if low is None or high is None:
             return "undecided"
-        return "gain" if low > 0 else "loss" if high < 0 else "no gain"
+        if low <= 0 <= high:
+            return "no gain"
+        word = "gain" if low > 0 else "loss"
+        stands = self.corrected is None or self.corrected <= 1 - LEVEL
+        return word if stands else f"{word} before correction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,24 +146,47 @@ def compare(evaluations: Iterable[Evaluation]) -> tuple[Comparison, ...]:
     return tuple(_comparison(held) for _, held in ordered)
 
 
-def versus(row: Row, baseline: Row) -> Versus | None:
+def differences(rows: Iterable[Row], baseline: Row, intervals: Intervals = "t") -> dict[str, Versus | None]:
+    """Every row minus `baseline`, by name, with p-values corrected by Holm for the number of these differences.
+
+    None where a row has no set in common with `baseline`; the baseline itself is left out.
+    """
+    found = {row.name: versus(row, baseline, intervals) for row in rows if row.name != baseline.name}
+    tested = {name: one.difference.p for name, one in found.items() if one is not None}
+    known = {name: p for name, p in tested.items() if p is not None}
+    corrected = dict(zip(known, holm(tuple(known.values())), strict=True))
+    return {name: one and replace(one, corrected=corrected.get(name)) for name, one in found.items()}
+
+
+def versus(row: Row, baseline: Row, intervals: Intervals = "t") -> Versus | None:
     """`row` minus `baseline`, paired by set seed; by student seed where each has one set, of one seed.
 
     None where the two have no set in common. Sets that only one of them has are left out.
     """
+    bounds = _bounds(intervals, row.name, baseline.name)
     common = sorted(row.sets.keys() & baseline.sets.keys())
     shared = sorted(row.students.keys() & baseline.students.keys())
     if not common:
         return None
     if shared:
         students = paired(
-            [row.students[seed] for seed in shared], [baseline.students[seed] for seed in shared]
+            [row.students[seed] for seed in shared],
+            [baseline.students[seed] for seed in shared],
+            bounds=bounds,
         )
         return Versus(students, "students")
     sets = paired_sets(
-        {seed: row.sets[seed] for seed in common}, {seed: baseline.sets[seed] for seed in common}
+        {seed: row.sets[seed] for seed in common},
+        {seed: baseline.sets[seed] for seed in common},
+        bounds=bounds,
     )
     return Versus(sets, "sets")
+
+
+def _bounds(intervals: Intervals, *names: str) -> Bounds:
+    if intervals == "t":
+        return interval
+    return partial(bootstrap, generator=generator("bootstrap", *names))
 
 
 def _comparison(held: Sequence[Evaluation]) -> Comparison:

@@ -14,6 +14,7 @@ from potstill.core.files import write_text
 from potstill.evaluation.record import Evaluation
 from potstill.report.payload import payload
 from potstill.report.read import Arm, read_arm
+from potstill.report.svg import embedded
 
 SCRIPTS = (
     "dom.js",
@@ -22,6 +23,7 @@ SCRIPTS = (
     "detail.js",
     "charts.js",
     "accuracy.js",
+    "figures.js",
     "provenance.js",
     "main.js",
 )
@@ -35,12 +37,14 @@ def page(
     title: str,
     notes: Sequence[str] = (),
     baseline: str | None = None,
+    figures: Sequence[Path] = (),
 ) -> Path:
     """Writes a self-contained HTML page of distilled sets, one arm each, and of saved evaluations.
 
     Sets and evaluations belong together by name. `baseline` is the name that others are first compared with,
     by default the first set that is not of random real images. Images beyond 3,000 are left out, and the page
-    says so. Raises PotstillError for an unreadable set or evaluation and for a baseline that nobody has.
+    says so. `figures` are SVG files, such as `potstill figure` writes. Raises PotstillError for an unreadable set,
+    evaluation or figure and for a baseline that nobody has.
     """
     arms = [read_arm(Path(folder)) for folder in sets]
     judged = [Evaluation.load(Path(file)) for file in evaluations]
@@ -48,7 +52,9 @@ def page(
     if baseline is not None and baseline not in names:
         raise unknown("baseline", baseline, names)
     chosen = baseline or _first(arms, judged)
-    write_text(out, _html(title, payload(arms, judged, title=title, notes=notes, baseline=chosen)))
+    shown = [embedded(Path(file)) for file in figures]
+    content = payload(arms, judged, title=title, notes=notes, baseline=chosen) | {"figures": shown}
+    write_text(out, _html(title, content))
     return out
 
 

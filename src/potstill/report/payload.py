@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from potstill.evaluation.record import Evaluation
-from potstill.report.compare import Comparison, Row, compare, versus
+from potstill.report.compare import Comparison, Row, Versus, compare, differences
 from potstill.report.images import data_uri
 from potstill.report.read import Arm, Picture, labels, without_shared_words
 from potstill.report.scores import complete, real_range, share_complete
@@ -159,7 +159,7 @@ def _comparison(comparison: Comparison, names: Sequence[str]) -> dict[str, Any]:
         "random": reference.name if reference else None,
         "rows": [_row(row) for row in rows],
         "differences": {
-            base.name: {row.name: _versus(row, base) for row in rows if row.name != base.name}
+            base.name: {name: _versus(found) for name, found in differences(rows, base).items()}
             for base in rows
         },
     }
@@ -178,8 +178,7 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _versus(row: Row, baseline: Row) -> dict[str, Any] | None:
-    found = versus(row, baseline)
+def _versus(found: Versus | None) -> dict[str, Any] | None:
     if found is None:
         return None
     pairs = found.difference

@@ -4,28 +4,34 @@ from collections.abc import Sequence
 
 from potstill.core.errors import unknown
 from potstill.evaluation.record import Evaluation
-from potstill.evaluation.statistics import Difference
-from potstill.report.compare import Comparison, Row, compare, versus
+from potstill.evaluation.statistics import LEAST_RESAMPLED, Difference
+from potstill.report.compare import Comparison, Intervals, Row, Versus, compare, differences
 
-ABSENT = "-"
-BESIDE_REAL = {"gain": "above", "loss": "below", "no gain": "not told apart", "undecided": "undecided"}
+ABSENT, P_VALUE = "-", "p (Holm)"
+BESIDE_REAL = {"gain": "above", "loss": "below", "no gain": "not told apart"}
+MADE_BY: dict[Intervals, str] = {
+    "t": "Student's t",
+    "bootstrap": f"BCa bootstrap, from {LEAST_RESAMPLED} pairs on",
+}
 
 
-def table(evaluations: Sequence[Evaluation], baseline: str | None = None) -> str:
+def table(evaluations: Sequence[Evaluation], baseline: str | None = None, intervals: Intervals = "t") -> str:
     """One table a protocol, in per cent, with differences from `baseline`.
 
-    Columns: mean, sample deviation, n, 95 % interval of the mean, paired differences with theirs. Rows: the
-    baseline, then by name, random real images last; where there are such, the distance to them too. A changed
-    protocol has a star and its changes in the caption. Raises PotstillError for a baseline that nobody has,
-    and where two evaluations claim the same set.
+    Columns: mean, sample deviation, n, 95 % interval of the mean, paired differences with theirs (`intervals`)
+    and with p-values of paired t-tests that Holm's method corrects for the number of differences in a column.
+    Rows: the baseline, then by name, random real images last; where there are such, the distance to them too. A
+    changed protocol has a star and its changes in the caption. Raises PotstillError for a baseline that nobody
+    has, and where two evaluations claim the same set.
     """
     names = sorted({one.name for one in evaluations})
     if baseline is not None and baseline not in names:
         raise unknown("baseline", baseline, names)
-    return "\n".join(_one(comparison, baseline) for comparison in compare(evaluations))
+    text = "\n".join(_one(comparison, baseline, intervals) for comparison in compare(evaluations))
+    return text + (_note(intervals) if P_VALUE in text else "")
 
 
-def _one(comparison: Comparison, baseline: str | None) -> str:
+def _one(comparison: Comparison, baseline: str | None, intervals: Intervals) -> str:
     rows = sorted(comparison.rows, key=lambda row: (row.name != baseline, row.method == "random", row.name))
     head = ["name", "accuracy %", "sd", "n", "95 % interval"]
     columns = [
@@ -38,28 +44,53 @@ def _one(comparison: Comparison, baseline: str | None) -> str:
     held = {row.name for row in rows}
     reference = comparison.reference()
     if baseline in held and len(rows) > 1:
-        found = _versus(rows, comparison.row(str(baseline)))
-        head += [f"minus {_cell(str(baseline))}", "says"]
-        columns += [[told for told, _ in found], [word for _, word in found]]
+        base = comparison.row(str(baseline))
+        told, found = _versus(rows, base, intervals)
+        head += [f"minus {_cell(base.name)}", P_VALUE, "says"]
+        columns += [*told, [_says(row, base, found.get(row.name)) for row in rows]]
     if reference is not None and reference.name != baseline and len(rows) > 1:
-        head.append("minus random real")
-        columns.append([told for told, _ in _versus(rows, reference)])
-    return f"{comparison.caption}\n\n{_aligned(head, columns)}\n"
+        told, _ = _versus(rows, reference, intervals)
+        head += ["minus random real", P_VALUE]
+        columns += told
+    return f"{comparison.caption}\n\n{aligned(head, columns)}\n"
 
 
-def _versus(rows: Sequence[Row], baseline: Row) -> list[tuple[str, str]]:
-    told = []
+def _note(intervals: Intervals) -> str:
+    return (
+        f"\nIntervals of differences: 95 %, {MADE_BY[intervals]}. p: paired t-tests, corrected by Holm for the "
+        "number of differences in the column; a gain or loss stands where p is at most 0.05 after that.\n"
+    )
+
+
+def _versus(
+    rows: Sequence[Row], baseline: Row, intervals: Intervals
+) -> tuple[list[list[str]], dict[str, Versus | None]]:
+    """Two columns, differences and corrected p-values, and what they are written from."""
+    found = differences(rows, baseline, intervals)
+    told, p_values = [], []
     for row in rows:
-        found = None if row.name == baseline.name else versus(row, baseline)
-        if found is not None:
-            real = "random" in (row.method, baseline.method)
-            word = BESIDE_REAL[found.verdict] if real else found.verdict
-            pairs = found.difference.n
-            units = found.unit if pairs > 1 else found.unit.removesuffix("s")
-            told.append((f"{_signed(found.difference)}, {pairs} {units}", word))
+        one = found.get(row.name)
+        p_values.append(ABSENT if one is None or one.corrected is None else _p(one.corrected))
+        if one is None:
+            told.append(ABSENT if row.name == baseline.name else "no set in common")
         else:
-            told.append((ABSENT if row.name == baseline.name else "no set in common", ABSENT))
-    return told
+            pairs = one.difference.n
+            units = one.unit if pairs > 1 else one.unit.removesuffix("s")
+            told.append(f"{_signed(one.difference)}, {pairs} {units}")
+    return [told, p_values], found
+
+
+def _says(row: Row, baseline: Row, found: Versus | None) -> str:
+    if found is None:
+        return ABSENT
+    if "random" not in (row.method, baseline.method):
+        return found.verdict
+    word, before, rest = found.verdict.partition(" before")
+    return BESIDE_REAL.get(word, word) + before + rest
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _signed(found: Difference) -> str:
@@ -91,7 +122,8 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _aligned(head: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
+def aligned(head: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
+    """A markdown table that reads as plain text: a title and equally many cells for each column."""
     widths = [
         max(len(text) for text in (title, *column)) for title, column in zip(head, columns, strict=True)
     ]

@@ -27,6 +27,7 @@ setTheme(remembered());
 drawHero();
 startGallery();
 startAccuracy();
+drawFigures();
 startScores();
 drawCost();
 drawSettings();

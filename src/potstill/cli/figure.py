@@ -1,0 +1,145 @@
+"""`figure`: saved sets and evaluations as PNG and SVG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from potstill.cli.terminal import Device, Only, out_console
+from potstill.core.errors import PotstillError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from potstill.distilled import Manifest
+    from potstill.evaluation.record import Evaluation
+    from potstill.report.figures import Point, Reference
+
+figure = typer.Typer(help="Saved sets and evaluations as PNG and SVG.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="FILE.png or FILE.svg; both where it has no suffix.")]
+Title = Annotated[str, typer.Option(help="The line above the figure.")]
+
+
+@figure.command("curve")
+def figure_curve(
+    places: Annotated[
+        list[Path], typer.Argument(help="Sweeps, evaluation files, or sets and folders that hold some.")
+    ],
+    over: Annotated[str, typer.Option(help="The field along the x axis.")] = "images_per_class",
+    level: Annotated[
+        list[Path] | None,
+        typer.Option(help="An evaluation or a set drawn as a level, such as the full data."),
+    ] = None,
+    out: Out = Path("runs/curve"),
+    title: Title = "",
+) -> None:
+    """Draws accuracy against images per class, or against any field of a sweep, with 95 % intervals."""
+    from potstill.report.figures import Reference, curve
+
+    label = {"images_per_class": "images per class"}.get(over, over.removeprefix("method."))
+    levels = [Reference(f"{one.name}, {one.ipc} per class", one.accuracies) for one in _read(level or [])]
+    points, others = _points(places, over)
+    _write(curve(points, title=title, x_label=label, references=[*others, *levels]), out)
+
+
+@figure.command("tsne")
+def figure_tsne(
+    sets: Annotated[list[Path], typer.Argument(help="Two or three distilled sets.")],
+    data: Annotated[str, typer.Option(help="The real images.")] = "digits",
+    classes: Only = None,
+    features: Annotated[
+        str, typer.Option(help="A CLIP or a trained net: shipped name, folder or hub id.")
+    ] = "digits/clip",
+    real: Annotated[int, typer.Option(min=1, help="Real training images a class.")] = 50,
+    out: Out = Path("runs/tsne"),
+    title: Title = "",
+    device: Device = "cpu",
+) -> None:
+    """Draws sets among real images by t-SNE of an encoder's or a net's features."""
+    from potstill.data import load
+    from potstill.distilled import DistilledSet
+    from potstill.report.figures import tsne
+    from potstill.report.figures.tsne import cloud, embedder, real_cloud
+
+    loaded = [DistilledSet.load(folder) for folder in sets]
+    images = load(data, classes=classes)
+    embed = embedder(features, device)
+    clouds = [real_cloud(images, embed, per_class=real, size=loaded[0].manifest.size)]
+    clouds += [cloud(one, images.classes.keys, embed) for one in loaded]
+    _write(tsne(clouds, title=title, classes=images.classes.names, features=features), out)
+
+
+@figure.command("time")
+def figure_time(
+    sets: Annotated[list[Path], typer.Argument(help="Distilled sets, or folders that hold some.")],
+    baseline: Annotated[
+        str | None, typer.Option(help="The name whose time is 1; the first by default.")
+    ] = None,
+    out: Out = Path("runs/time"),
+    title: Title = "",
+) -> None:
+    """Draws the seconds per image of finished sets."""
+    from potstill.report.figures import time_bars
+
+    _write(
+        time_bars(
+            [manifest for place in sets for manifest in _manifests(place)], title=title, baseline=baseline
+        ),
+        out,
+    )
+
+
+def _points(places: Sequence[Path], over: str) -> "tuple[list[Point], list[Reference]]":
+    """What is drawn along the field, and as levels what has no such field."""
+    from potstill.report.figures import Reference, points
+    from potstill.sweeps import Sweep
+
+    sweeps = [(place, Sweep.load(place)) for place in places if (place / "sweep.json").is_file()]
+    alone = [place for place in places if not (place / "sweep.json").is_file()]
+    if over == "images_per_class":
+        return points(
+            [*(one for place, sweep in sweeps for one in sweep.evaluations(place)), *_read(alone)]
+        ), []
+    if alone:
+        raise PotstillError(f"{alone[0]} holds no sweep.json: without, only images_per_class can be drawn")
+    evaluations = [one for place, sweep in sweeps for one in sweep.evaluations(place)]
+    held = {name: place for _, sweep in sweeps for name, place in sweep.places(over).items()}
+    placed = {name: place for name, place in held.items() if place is not None}
+    level = points([one for one in evaluations if one.name not in placed])
+    drawn = points([one for one in evaluations if one.name in placed], placed)
+    return drawn, [Reference(one.line, one.values) for one in level]
+
+
+def _read(places: Sequence[Path]) -> "list[Evaluation]":
+    from potstill.evaluation.record import Evaluation
+
+    found = []
+    for place in places:
+        files = [place] if place.is_file() else sorted(place.glob("**/evaluations/*.json"))
+        if not files:
+            raise PotstillError(f"{place} holds no evaluations: run `potstill evaluate` first")
+        found += [Evaluation.load(file) for file in files]
+    return found
+
+
+def _manifests(place: Path) -> "list[Manifest]":
+    from potstill.distilled import Manifest
+
+    files = (
+        [place]
+        if (place / "potstill.json").is_file()
+        else sorted(file.parent for file in place.glob("**/potstill.json"))
+    )
+    finished = [manifest for manifest in map(Manifest.load, files) if manifest.finished]
+    if not finished:
+        raise PotstillError(f"{place} holds no finished set")
+    return finished
+
+
+def _write(drawn: "Figure", out: Path) -> None:
+    from potstill.report.figures import save
+
+    for file in save(drawn, out):
+        out_console.print(str(file), highlight=False, soft_wrap=True)
