@@ -3,18 +3,19 @@
 import os
 from pathlib import Path
 
-import pytest
-import torch
-from support import tiny
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from support import tiny  # noqa: E402
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """No test reads or writes the user's cache, and none reaches for a hub."""
+    """No test reads or writes the user's cache; none reaches for a hub either (above)."""
     os.environ["POTSTILL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")

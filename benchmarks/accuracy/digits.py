@@ -1,8 +1,11 @@
-"""The evidence on digits: every arm of issue and paper, at 1 and 10 images per class, on paired seeds.
+"""The evidence on digits: every arm of the paper, at 1 and 10 images per class, soft and hard labels, paired seeds.
 
 `python benchmarks/accuracy/digits.py` makes the sets, trains the students, and writes the table beside this file;
-it can be stopped at any time and goes on where it was. `--sets N` sets an arm (seeds 0 to N - 1), `--students N`
-students a set, `--minutes N` stops before the next set when the time is up; the table says how many there are.
+it can be stopped at any time and goes on where it was. `--sets N` sets an arm (seeds 0 to N - 1), `--minutes N` stops
+before the next set when the time is up; the table says how many there are.
+
+Soft labels: ConvNet-3 of width 128, one student a set at 10 images per class and three at 1. Hard labels: three
+students of width 32 a set.
 """
 
 import argparse
@@ -15,7 +18,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from potstill.bundled import resolve
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.core.files import write_json, write_text
 from potstill.core.settings import to_plain
@@ -41,24 +43,35 @@ ARMS = (
     "digits-dit-concord",
     "digits-unclip",
     "digits-unclip-concord",
+    "digits-k-center",
+    "digits-herding",
+    "digits-rded",
+    "digits-sre2l",
+    "digits-d4m",
 )
+QUESTIONS = {
+    "digits-dit-unguided": ("digits-dit-unguided-concord", "digits-dit-complete"),
+    "digits-dit": ("digits-dit-concord", "digits-dit-unguided-concord", "digits-dit-complete"),
+    "digits-unclip": ("digits-unclip-concord",),
+}
+"""What is compared: a prior that is not informed, and the arms that are; random real images stand in every table."""
 JUDGES = ("digits/clip", "digits/referee")
-PER_CLASS = (10, 1)
-STUDENT, PROTOCOL, TEACHER = "convnet-3", "rded@1", "digits/teacher"
+TEACHER = "digits/teacher"
+CELLS = {("rded@1", "convnet-3", 10): 1, ("rded@1", "convnet-3", 1): 3, ("hard@1", "convnet-3-w32", 10): 3}
+"""Protocol, student and images per class, with the students a set."""
 
 
 def main() -> None:
     """Runs what is missing and writes the table."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--sets", type=int, default=5)
-    options.add_argument("--students", type=int, default=1)
     options.add_argument("--minutes", type=float, default=float("inf"))
     options.add_argument("--work", type=Path, default=Path("runs/accuracy/digits"))
     options.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     chosen = options.parse_args()
     console, ends = Console(), time.monotonic() + 60 * chosen.minutes
     real = digits()
-    teacher = load_net(Path(resolve(TEACHER)))
+    teacher = load_net(TEACHER)
     encoders = {name: Encoder.from_pretrained(name) for name in JUDGES}
     judges = [
         (encoder, ConceptSpace.build(Vocabulary(bank="digits", encoder=name), encoder, real))
@@ -66,10 +79,10 @@ def main() -> None:
     ]
     for seed in range(chosen.sets):
         for arm in chosen.arms:
-            kept = [RESULTS / "evaluations" / f"{arm}-seed{seed}-ipc{ipc}.json" for ipc in PER_CLASS]
+            missing = [cell for cell in CELLS if not _file(arm, seed, cell).exists()]
             if time.monotonic() > ends:
                 break
-            if all(file.exists() and len(Evaluation.load(file).runs) >= chosen.students for file in kept):
+            if not missing:
                 continue
             folder = chosen.work / arm / f"seed{seed}"
             recipe = dataclasses.replace(RECIPES[arm](), seed=seed)
@@ -88,31 +101,39 @@ def main() -> None:
                 "judged": seen,
             }
             write_json(RESULTS / "sets" / f"{arm}-seed{seed}.json", facts)
-            for ipc, file in zip(PER_CLASS, kept, strict=True):
+            for protocol, student, ipc in missing:
                 done = evaluate_set(
                     folder,
                     real,
-                    protocol=PROTOCOLS[PROTOCOL],
-                    student=Net.parse(STUDENT),
+                    protocol=PROTOCOLS[protocol],
+                    student=Net.parse(student),
                     teacher=TEACHER,
-                    seeds=range(chosen.students),
+                    seeds=range(CELLS[protocol, student, ipc]),
                     images_per_class=ipc,
                 )
-                done.save(file)
-                console.print(f"{arm} seed {seed} ipc {ipc}: {100 * done.mean:.1f}")
+                done.save(_file(arm, seed, (protocol, student, ipc)))
+                console.print(f"{arm} seed {seed} {protocol} ipc {ipc}: {100 * done.mean:.1f}")
     write_text(HERE / f"digits_cpu_{date.today()}.md", written())
+
+
+def _file(arm: str, seed: int, cell: tuple[str, str, int]) -> Path:
+    protocol, _, ipc = cell
+    return RESULTS / "evaluations" / f"{arm}-seed{seed}-{protocol}-ipc{ipc}.json"
 
 
 def written() -> str:
     """The page of saved results."""
     evaluations = [Evaluation.load(file) for file in sorted((RESULTS / "evaluations").glob("*.json"))]
     sets = [json.loads(file.read_text()) for file in sorted((RESULTS / "sets").glob("*.json"))]
-    parts = ["# Digits, rded@1, ConvNet-3 of width 128", "Made by `python benchmarks/accuracy/digits.py`."]
-    for ipc in PER_CLASS:
-        own = [evaluation for evaluation in evaluations if evaluation.ipc == ipc]
-        for baseline in ("digits-dit-unguided", "digits-dit", "digits-random"):
-            if any(evaluation.name == baseline for evaluation in own):
-                parts += [f"## {ipc} images per class, against {baseline}", table(own, baseline=baseline)]
+    parts = ["# Digits, with and without concepts", "Made by `python benchmarks/accuracy/digits.py`."]
+    for protocol, _, ipc in CELLS:
+        own = [one for one in evaluations if (one.protocol, one.ipc) == (protocol, ipc)]
+        for baseline, informed in QUESTIONS.items():
+            asked = [one for one in own if one.name in (baseline, *informed, "digits-random")]
+            if any(one.name == baseline for one in asked):
+                parts += [f"## {protocol}, {ipc} images per class: {baseline} and informed"]
+                parts += [table(asked, baseline=baseline)]
+        parts += [f"## {protocol}, {ipc} images per class: all methods", table(own, baseline="digits-random")]
     parts += ["## What is seen in the images, 10 images per class, mean over sets", _seen(sets)]
     return "\n\n".join(parts) + "\n"
 
