@@ -115,15 +115,18 @@ def written(done: dict[tuple[str, int], list[Evaluation]]) -> str:
     ]
     for (protocol, ipc), found in done.items():
         for prior in PRIORS:
-            own = [
-                dataclasses.replace(one, settings={}, protocol=protocol)
-                for one in found
-                if one.name.startswith(f"{prior},")
-            ]
+            own = [_alike(one, protocol, ipc) for one in found if one.name.startswith(f"{prior},")]
             if own:
                 baseline = f"{prior}, informing none"
                 parts += [f"## {prior}, {protocol}, {ipc} per class", table(own, baseline=baseline)]
     return "\n\n".join(parts) + "\n"
+
+
+def _alike(one: Evaluation, protocol: str, ipc: int) -> Evaluation:
+    """The evaluation with its change of the protocol by the name that changes have today."""
+    epochs = JUDGED[protocol, ipc]
+    settings = {"training.epochs": epochs} if epochs else {}
+    return dataclasses.replace(one, settings=settings, protocol=protocol + ("*" if settings else ""))
 
 
 if __name__ == "__main__":
