@@ -164,7 +164,8 @@ def spread(values: Sequence[float], form: str = ".1f") -> str:
 
 def page(size: str, rounds: dict[str, list[dict[str, Any]]], found: dict[str, float]) -> str:
     """The result as Markdown."""
-    epochs, seeds, count, width = SIZES[size]
+    epochs, seeds, _, width = SIZES[size]
+    count = len(rounds[OURS])
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(rounds[PLAIN], rounds[OURS], strict=True)]
     busy = [a["processor"] / b["processor"] for a, b in zip(rounds[QUIET], rounds[OURS], strict=True)]
     whole = [

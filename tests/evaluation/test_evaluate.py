@@ -1,7 +1,7 @@
 """Real digits through real students: learning, repeating, resuming, and RDED's own loop as a slow twin."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -126,10 +126,19 @@ def train_once(train: Labelled) -> nn.Module:
     return module
 
 
+@pytest.fixture
+def one_at_a_time() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class Interrupted(Exception):
     pass
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_killed_evaluation_goes_on_to_the_same_numbers(
     train: Labelled, test: Labelled, tmp_path: Path
 ) -> None:
@@ -154,6 +163,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_numbers(
     assert numbers(fewer) == [straight[2], straight[0]]
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_progress_counts_epochs_over_all_students(train: Labelled, test: Labelled) -> None:
     steps: list[Step] = []
     judge(train, test, seeds=[7, 8], on_step=steps.append)

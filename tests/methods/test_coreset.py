@@ -132,6 +132,15 @@ def test_features_are_what_the_last_layer_of_the_net_sees(real):
     torch.testing.assert_close(module.head(found), logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_features_of_an_image_do_not_depend_on_its_companions(real, source):
     features = load_features(source, "cpu")
     whole = features.of(real.train, range(100))

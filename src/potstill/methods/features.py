@@ -34,7 +34,10 @@ class Features:
 
     @torch.no_grad()
     def of(self, split: Split, rows: Sequence[int], on_step: OnStep = silent) -> Tensor:
-        """Features of some images, float64 [n, d] on the CPU; there, no image's depend on its companions."""
+        """Features of some images, float64 [n, d] on the CPU.
+
+        No image's depend on its companions: on a CPU to rounding, and bitwise with one thread.
+        """
         found = []
         for start in range(0, len(rows), AT_ONCE):
             part = rows[start : start + AT_ONCE]
