@@ -1,7 +1,7 @@
 """What storing labels in a few bits costs in accuracy: students of stored labels and of the teacher on the very views.
 
 `python benchmarks/accuracy/labels.py` takes random real images of digits, 10 a class, and writes the table beside this
-file; `--data ../shared/data/cifar10 --teacher FOLDER` does the same for another set and a teacher of `potstill teach`.
+file; `--data FOLDER --teacher FOLDER` does the same for another set and a teacher of `potstill teach`.
 Students are ConvNet-3 of width 32 under `fkd@1`, one a set; each pair shares images, views and start values.
 """
 

@@ -178,7 +178,7 @@ def page(size: str, rounds: dict[str, list[dict[str, Any]]], found: dict[str, fl
         f"`python benchmarks/speed/evaluation.py --size {size}`, {count} rounds in turn, {os.cpu_count()} cores, "
         f"torch {torch.__version__}; medians with ranges. Load average at the end of each arm: "
         + ", ".join(f"{one['load']:.1f}" for arm in rounds.values() for one in arm)
-        + f" (`/proc/self/autogroup`: {autogroup()}).",
+        + ".",
         "",
         "| | seconds | processor seconds | peak memory, GiB | largest worker, GiB | mean accuracy |",
         "|---|---|---|---|---|---|",
@@ -206,12 +206,6 @@ def page(size: str, rounds: dict[str, list[dict[str, Any]]], found: dict[str, fl
         "",
     ]
     return "\n".join(lines)
-
-
-def autogroup() -> str:
-    """The scheduler's group of this run, where Linux has such."""
-    file = Path("/proc/self/autogroup")
-    return file.read_text().strip() if file.exists() else "none"
 
 
 def main() -> None:

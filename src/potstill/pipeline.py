@@ -185,6 +185,6 @@ def _known(teacher: StoredNet, images: Tensor, real: RealData, folder: Path, dev
 
 def evaluation_name(protocol: Protocol, student: Net, images_per_class: int) -> str:
     """The file name of an evaluation: protocol, what was changed in it, student, images per class."""
-    changed = "".join(f"-{path.split('.')[-1]}-{value}" for path, value in sorted(protocol.changes.items()))
+    changed = "".join(f"-{path.split('.')[-1]}-{value}" for path, value in sorted(protocol.overrides.items()))
     named = f"{protocol.name}@{protocol.version}{changed}-{student.short}-ipc{images_per_class}"
     return re.sub(r"[^\w@.-]+", "-", named)

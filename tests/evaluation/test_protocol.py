@@ -59,7 +59,7 @@ def frozen(protocol: Protocol) -> list[Any]:
 class TestEveryProtocol:
     def test_is_named_as_in_the_table(self, name: str) -> None:
         assert PROTOCOLS[name].label == name
-        assert PROTOCOLS[name].changes == {}
+        assert PROTOCOLS[name].overrides == {}
 
     def test_is_frozen(self, name: str) -> None:
         """A difference here is a new version of the protocol, not a new golden file."""
@@ -162,7 +162,7 @@ def test_minimax_trains_as_long_as_its_source() -> None:
 def test_a_change_shows() -> None:
     short = PROTOCOLS["rded@1"].scaled({"training.epochs": 30, "training.optimiser.betas": [0.5, 0.9]})
     assert short.label == "rded@1*"
-    assert short.changes == {"training.epochs": 30, "training.optimiser.betas": [0.5, 0.9]}
+    assert short.overrides == {"training.epochs": 30, "training.optimiser.betas": [0.5, 0.9]}
     planned = short.plan(SETTINGS[0])
     assert planned.training.epochs == 30
     assert planned.training.optimiser == AdamW(betas=(0.5, 0.9))

@@ -58,10 +58,12 @@ def make_set(tmp_path):
 def evaluation():
     """Makes an evaluation whose students reach the accuracies given."""
 
-    def make(name, accuracies, *, set_seed=7, method="guided", seeds=None, **changes):
+    def make(name, accuracies, *, set_seed=7, method="guided", seeds=None, best=None, **changes):
         runs = [
-            Run(seed=seed, accuracy=accuracy, top5=1.0, seconds=1.0, train_loss=0.1)
-            for seed, accuracy in zip(seeds or range(len(accuracies)), accuracies, strict=True)
+            Run(seed=seed, accuracy=accuracy, top5=1.0, seconds=1.0, train_loss=0.1, best=look)
+            for seed, accuracy, look in zip(
+                seeds or range(len(accuracies)), accuracies, best or [None] * len(accuracies), strict=True
+            )
         ]
         fixed = {
             "data": "digits",

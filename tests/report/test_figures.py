@@ -18,10 +18,11 @@ from potstill.core.errors import PotstillError
 from potstill.data import load
 from potstill.distilled import DistilledSet, Manifest
 from potstill.encoders import Encoder
+from potstill.methods.features import load_features
 from potstill.nets.store import load_net
 from potstill.report.figures import Cloud, Point, Reference, curve, points, save, time_bars, tsne
 from potstill.report.figures.style import INK, SHAPES, TONES
-from potstill.report.figures.tsne import cloud, embedder, real_cloud
+from potstill.report.figures.tsne import cloud, real_cloud
 from potstill.report.page import page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -246,18 +247,18 @@ def test_tsne_refuses_what_it_cannot_place():
 
 def test_features_are_those_of_the_encoder_or_the_net():
     real = load("digits")
-    seen = real_cloud(real, embedder("digits/teacher"), per_class=2, size=32)
+    seen = real_cloud(real, load_features("digits/teacher", "cpu"), per_class=2, size=32)
     assert seen.features.shape[0] == 20 and sorted(seen.classes) == sorted([*range(10)] * 2)
     images = real.train.pixels(range(3), 32)
     net = load_net("digits/teacher").module
     with torch.no_grad():
         wanted = net.embed(images.float() / 255)
-        assert np.allclose(embedder("digits/teacher")(images), wanted, atol=1e-5)
+        assert np.allclose(load_features("digits/teacher", "cpu").images(images), wanted, atol=1e-5)
         assert torch.allclose(net.head(wanted), net(images.float() / 255), atol=1e-5)
         clip = Encoder.from_pretrained("digits/clip").images(images.float() / 255)
-    assert np.allclose(embedder("digits/clip")(images), clip, atol=1e-5)
+    assert np.allclose(load_features("digits/clip", "cpu").images(images), clip, atol=1e-5)
     with pytest.raises(PotstillError, match="digits/teacher sees images of 32 px, these have 16 px"):
-        embedder("digits/teacher")(images[..., :16, :16])
+        load_features("digits/teacher", "cpu").images(images[..., :16, :16])
 
 
 def test_the_command_draws_all_three(make_set, evaluation, tmp_path):
@@ -318,9 +319,11 @@ def test_a_set_becomes_a_cloud(tmp_path):
 
     recipe = replace(RECIPES["digits-random"](), images_per_class=1, witness=None)
     made = distill_recipe(recipe, tmp_path / "set")
-    found = cloud(made, made.manifest.classes["keys"], lambda images: images.flatten(1).float().numpy())
+    pixels = replace(load_features("digits/teacher", "cpu"), embed=lambda images: images.flatten(1))
+    found = cloud(made, made.manifest.classes["keys"], pixels)
     assert found.label == "digits-random" and list(found.classes) == list(range(10))
-    assert np.array_equal(found.features, DistilledSet.load(tmp_path / "set").images().flatten(1).numpy())
+    saved = DistilledSet.load(tmp_path / "set").images().flatten(1)
+    assert np.array_equal(found.features, (saved.float() / 255).numpy())
 
 
 def payload(path):

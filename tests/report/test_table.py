@@ -66,3 +66,16 @@ def test_an_unknown_baseline_is_named(evaluation):
 
 def test_no_evaluations_make_no_table():
     assert table([]) == ""
+
+
+def test_the_papers_habit_is_a_column_that_says_so(evaluation):
+    asked = [
+        evaluation("dit", [0.80, 0.82], best=[0.85, 0.89]),
+        evaluation("concord", [0.81, 0.83]),
+    ]
+    text = table(asked, baseline="dit")
+    head, _, *rows = (line.split("|") for line in text.splitlines() if line.startswith("|"))
+    column = [cell.strip() for cell in head].index("best look on test %")
+    assert [row[column].strip() for row in rows] == ["87.0", "-"]
+    assert "chosen on test" in text
+    assert "best look" not in table(asked[1:])

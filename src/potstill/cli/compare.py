@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from potstill.cli.terminal import Json, emit
-from potstill.core.errors import PotstillError, unknown
+from potstill.core.errors import unknown
 
 
 class Intervals(StrEnum):
@@ -30,21 +30,11 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Prints saved evaluations side by side: paired differences, intervals, p-values corrected for their number."""
-    from potstill.evaluation.record import Evaluation
+    from potstill.evaluation.record import load_evaluations
     from potstill.report import table
 
-    files = [file for place in evaluations for file in _evaluation_files(place)]
-    loaded = [Evaluation.load(file) for file in files]
+    loaded = load_evaluations(evaluations)
     names = sorted({evaluation.name for evaluation in loaded})
     if baseline is not None and baseline not in names:
         raise unknown("baseline", baseline, names)
     emit(loaded, as_json, lambda: table(loaded, baseline or loaded[0].name, intervals.value))
-
-
-def _evaluation_files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    found = sorted(file for file in place.glob("**/evaluations/*.json"))
-    if not found:
-        raise PotstillError(f"{place} holds no evaluations: run `potstill evaluate` first")
-    return found

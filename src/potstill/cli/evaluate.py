@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, Test, emit, progress
+from potstill.cli.terminal import Device, Json, Only, Test, emit, progress, teacher_or_shipped
 
 if TYPE_CHECKING:
     from potstill.evaluation.record import Evaluation
@@ -64,7 +64,7 @@ def evaluate(
         real = load(data, classes=classes, test=test, on_step=on_step)
         judged: dict[str, Any] = {
             "protocol": chosen,
-            "teacher": teacher or ("digits/teacher" if data == "digits" else None),
+            "teacher": teacher_or_shipped(teacher, data),
             "seeds": range(students),
             "on_step": on_step,
         }

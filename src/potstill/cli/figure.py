@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from potstill.distilled import Manifest
-    from potstill.evaluation.record import Evaluation
     from potstill.report.figures import Point, Reference
 
 figure = typer.Typer(help="Saved sets and evaluations as PNG and SVG.", no_args_is_help=True)
@@ -36,10 +35,13 @@ def figure_curve(
     title: Title = "",
 ) -> None:
     """Draws accuracy against images per class, or against any field of a sweep, with 95 % intervals."""
+    from potstill.evaluation.record import load_evaluations
     from potstill.report.figures import Reference, curve
 
     label = {"images_per_class": "images per class"}.get(over, over.removeprefix("method."))
-    levels = [Reference(f"{one.name}, {one.ipc} per class", one.accuracies) for one in _read(level or [])]
+    levels = [
+        Reference(f"{one.name}, {one.ipc} per class", one.accuracies) for one in load_evaluations(level or [])
+    ]
     points, others = _points(places, over)
     _write(curve(points, title=title, x_label=label, references=[*others, *levels]), out)
 
@@ -60,14 +62,15 @@ def figure_tsne(
     """Draws sets among real images by t-SNE of an encoder's or a net's features."""
     from potstill.data import load
     from potstill.distilled import DistilledSet
+    from potstill.methods.features import load_features
     from potstill.report.figures import tsne
-    from potstill.report.figures.tsne import cloud, embedder, real_cloud
+    from potstill.report.figures.tsne import cloud, real_cloud
 
     loaded = [DistilledSet.load(folder) for folder in sets]
     images = load(data, classes=classes)
-    embed = embedder(features, device)
-    clouds = [real_cloud(images, embed, per_class=real, size=loaded[0].manifest.size)]
-    clouds += [cloud(one, images.classes.keys, embed) for one in loaded]
+    seen = load_features(features, device)
+    clouds = [real_cloud(images, seen, per_class=real, size=loaded[0].manifest.size)]
+    clouds += [cloud(one, images.classes.keys, seen) for one in loaded]
     _write(tsne(clouds, title=title, classes=images.classes.names, features=features), out)
 
 
@@ -93,6 +96,7 @@ def figure_time(
 
 def _points(places: Sequence[Path], over: str) -> "tuple[list[Point], list[Reference]]":
     """What is drawn along the field, and as levels what has no such field."""
+    from potstill.evaluation.record import load_evaluations
     from potstill.report.figures import Reference, points
     from potstill.sweeps import Sweep
 
@@ -100,7 +104,7 @@ def _points(places: Sequence[Path], over: str) -> "tuple[list[Point], list[Refer
     alone = [place for place in places if not (place / "sweep.json").is_file()]
     if over == "images_per_class":
         return points(
-            [*(one for place, sweep in sweeps for one in sweep.evaluations(place)), *_read(alone)]
+            [*(one for place, sweep in sweeps for one in sweep.evaluations(place)), *load_evaluations(alone)]
         ), []
     if alone:
         raise PotstillError(f"{alone[0]} holds no sweep.json: without, only images_per_class can be drawn")
@@ -110,18 +114,6 @@ def _points(places: Sequence[Path], over: str) -> "tuple[list[Point], list[Refer
     level = points([one for one in evaluations if one.name not in placed])
     drawn = points([one for one in evaluations if one.name in placed], placed)
     return drawn, [Reference(one.line, one.values) for one in level]
-
-
-def _read(places: Sequence[Path]) -> "list[Evaluation]":
-    from potstill.evaluation.record import Evaluation
-
-    found = []
-    for place in places:
-        files = [place] if place.is_file() else sorted(place.glob("**/evaluations/*.json"))
-        if not files:
-            raise PotstillError(f"{place} holds no evaluations: run `potstill evaluate` first")
-        found += [Evaluation.load(file) for file in files]
-    return found
 
 
 def _manifests(place: Path) -> "list[Manifest]":

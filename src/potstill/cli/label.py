@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, Test, emit, progress
+from potstill.cli.terminal import Device, Json, Only, Test, emit, progress, teacher_or_shipped
 
 
 def label(
@@ -29,13 +29,12 @@ def label(
     done = []
     with progress() as on_step:
         real = load(data, classes=classes, test=test, on_step=on_step)
-        taught = teacher or ("digits/teacher" if data == "digits" else None)
         for folder in sets:
             told = label_set(
                 folder,
                 real,
                 protocol=chosen,
-                teacher=taught,
+                teacher=teacher_or_shipped(teacher, data),
                 epochs=epochs,
                 seed=seed,
                 device=device,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, Test, emit, progress
+from potstill.cli.terminal import Device, Json, Only, Test, emit, progress, teacher_or_shipped
 
 if TYPE_CHECKING:
     from potstill.scoring import Scored
@@ -55,7 +55,7 @@ def score(
                     scores=[name.strip() for name in scores.split(",")],
                     protocol=chosen,
                     student=Net.parse(student),
-                    teacher=teacher or ("digits/teacher" if data == "digits" else None),
+                    teacher=teacher_or_shipped(teacher, data),
                     seeds=range(students),
                     pool=pool,
                     images_per_class=ipc,

@@ -32,6 +32,11 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that can't be read.")]
 
 
+def teacher_or_shipped(teacher: str | None, data: str) -> str | None:
+    """The teacher named; where none is, the shipped one of the data, if there is one."""
+    return teacher or ("digits/teacher" if data == "digits" else None)
+
+
 @contextmanager
 def progress() -> Iterator[OnStep]:
     """A bar for each stage, with rate and time left; nothing where standard error is no terminal."""

@@ -159,6 +159,14 @@ def require_images(data: RealData) -> RealData:
     return data
 
 
+def require_per_class(data: RealData, count: int) -> None:
+    """Raises PotstillError naming a class with fewer than `count` training images."""
+    held = data.train.labels.bincount(minlength=len(data.classes)).tolist()
+    for key, own in zip(data.classes.keys, held, strict=True):
+        if own < count:
+            raise PotstillError(f"class {key!r} of {data.name} has {own} training images, fewer than {count}")
+
+
 @dataclass(frozen=True, eq=False)
 class _InMemory:
     images: Tensor

@@ -101,7 +101,7 @@ def evaluate(
         student=student.label,
         teacher=asked.spec.label if asked else stored.teacher if stored else None,
         runs=_each(seeds, run, partial, identity, plan.training.epochs, at_once(device), on_step),
-        settings=protocol.changes,
+        settings=protocol.overrides,
         versions=_versions() | {"device": _device(device)},
     )
 

@@ -47,7 +47,7 @@ class Pool:
 
     def file(self, wanted: Wanted) -> Path:
         """Where a training is kept."""
-        identity = [to_plain(self.about(wanted)), wanted.protocol.label, to_plain(wanted.protocol.changes)]
+        identity = [to_plain(self.about(wanted)), wanted.protocol.label, to_plain(wanted.protocol.overrides)]
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{wanted.condition.images}-{digest[:16]}.json"
 
@@ -108,7 +108,7 @@ def hard_twin(protocol: Protocol, setting: Setting) -> Protocol:
         return protocol
     name = f"{protocol.name}@{protocol.version}"
     if name in TWINS:
-        return PROTOCOLS[TWINS[name]].scaled(protocol.changes)
+        return PROTOCOLS[TWINS[name]].scaled(protocol.overrides)
     return protocol.scaled({"labels": "hard", "temperature": None})
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from potstill.core.settings import replace_at, to_plain
@@ -64,28 +64,23 @@ class Protocol:
     version: int
     rule: Rule
     students: tuple[str, ...]
-    overrides: Mapping[str, Any] | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """Name and version, with a star where settings were changed: "rded@1", "rded@1*"."""
-        return f"{self.name}@{self.version}" + ("*" if self.changes else "")
-
-    @property
-    def changes(self) -> Mapping[str, Any]:
-        """What is overridden; empty for the protocol itself."""
-        return self.overrides or {}
+        return f"{self.name}@{self.version}" + ("*" if self.overrides else "")
 
     def plan(self, setting: Setting) -> Plan:
         """The plan for a setting; raises PotstillError for an override of what there is not, or of a wrong type."""
         planned = self.rule(setting)
-        for path, value in self.changes.items():
+        for path, value in self.overrides.items():
             planned = replace_at(planned, path, json.dumps(to_plain(value)))
         return planned
 
     def scaled(self, overrides: Mapping[str, Any]) -> "Protocol":
         """The protocol with parts of its plan overridden, by dotted path."""
-        return replace(self, overrides={**self.changes, **overrides})
+        return replace(self, overrides={**self.overrides, **overrides})
 
     def example(self) -> Mapping[str, Any]:
         """The plan for 10 images of each of 10 classes at 32 px, as plain values."""

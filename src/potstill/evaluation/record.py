@@ -1,10 +1,11 @@
 """The numbers of an evaluation and everything that they depend on, as one JSON file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, write_json
 from potstill.core.settings import from_plain, to_plain
 from potstill.evaluation import statistics
@@ -60,6 +61,12 @@ class Evaluation:
         return statistics.mean(self.accuracies)
 
     @property
+    def best(self) -> float | None:
+        """The mean of the students' best looks at the test images; None where they were not asked for."""
+        looks = [run.best for run in self.runs if run.best is not None]
+        return statistics.mean(looks) if len(looks) == len(self.runs) else None
+
+    @property
     def deviation(self) -> float | None:
         """The sample standard deviation of the students' accuracies; None for one student."""
         return statistics.deviation(self.accuracies)
@@ -72,3 +79,14 @@ class Evaluation:
     def load(cls, path: Path) -> "Evaluation":
         """Reads an evaluation; raises PotstillError that names the file where it is missing or malformed."""
         return from_plain(cls, read_json(path), str(path))
+
+
+def load_evaluations(places: Iterable[Path]) -> list[Evaluation]:
+    """Saved evaluations: files, or sets and folders that hold some; raises PotstillError for a place without."""
+    files: list[Path] = []
+    for place in places:
+        held = [place] if place.is_file() else sorted(place.glob("**/evaluations/*.json"))
+        if not held:
+            raise PotstillError(f"{place} holds no evaluations: run `potstill evaluate` first")
+        files += held
+    return [Evaluation.load(file) for file in files]

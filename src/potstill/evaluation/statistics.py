@@ -69,6 +69,12 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     return mean(values) - half, mean(values) + half
 
 
+def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of mean accuracy, cut to what an accuracy can be; None for one value."""
+    found = interval(accuracies)
+    return found and (max(0.0, found[0]), min(1.0, found[1]))
+
+
 def bootstrap(
     values: Sequence[float], level: float = LEVEL, *, generator: torch.Generator
 ) -> tuple[float, float] | None:

@@ -19,7 +19,7 @@ from potstill.core.files import write_whole
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.seeds import generator
 from potstill.core.settings import from_plain, to_plain
-from potstill.labels.codec import Codec
+from potstill.labels.codec import MOST_BITS, Codec
 from potstill.nets.augment import Augment, in_turn
 from potstill.nets.fit import View, views
 from potstill.nets.predict import predict
@@ -27,6 +27,8 @@ from potstill.nets.predict import predict
 FILE = "labels.safetensors"
 FORMAT = 1
 CALIBRATION = 4096
+SMALLER = 22
+"""By how much codes are smaller than the source's format, by default; file and codec take a little of it back."""
 """Views, at least, that the codec is fitted to; whole epochs, all of them where there are fewer."""
 
 
@@ -146,7 +148,7 @@ def make(
     """Asks a teacher for its logits on every view of a training, and keeps them in `bits` bits a view.
 
     Images are uint8 [n, 3, s, s], labels int64 [n]; the teacher is in eval mode. Left out, `bits` is what makes
-    the labels 22 times smaller than the source's. The codec is fitted to the first epochs. `keep` is a folder for
+    the codes `SMALLER` times smaller than the source's. The codec is fitted to the first epochs. `keep` is a folder for
     finished epochs: the same call goes on there and gives the same labels.
     """
     count = len(header.classes)
@@ -162,7 +164,7 @@ def make(
 
     draws, fitted = view_draws(header.seed), min(header.epochs, -(-CALIBRATION // len(images)))
     first = [told(epoch) for epoch in range(fitted)]
-    codec = Codec.fit(torch.cat(first), published_bytes(count) * 8 // 22 if bits is None else bits)
+    codec = Codec.fit(torch.cat(first), published_bytes(count) * 8 // SMALLER if bits is None else bits)
     codes = []
     for epoch in range(header.epochs):
         kept = keep / f"{epoch:05}.npy" if keep else None
@@ -217,7 +219,7 @@ def _finite(codec: Codec) -> np.ndarray:
 
 def _codec(arrays: dict[str, np.ndarray]) -> Codec:
     mean, basis, bits, flat = (torch.from_numpy(arrays[name]) for name in ("mean", "basis", "bits", "levels"))
-    levels = torch.full((len(bits), 256), torch.inf)
+    levels = torch.full((len(bits), 2**MOST_BITS), torch.inf)
     place = 0
     for component, count in enumerate(bits.tolist()):
         levels[component, : 2**count] = flat[place : place + 2**count]

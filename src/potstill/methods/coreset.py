@@ -7,9 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from potstill.core.errors import PotstillError
 from potstill.core.progress import OnStep, silent
-from potstill.data.real import RealData
+from potstill.data.real import RealData, require_per_class
 from potstill.distilled import Slot
 from potstill.methods.features import Features, load_features
 from potstill.methods.method import Made
@@ -32,7 +31,7 @@ class KCenter:
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "Coreset":
         """Loads the model; raises PotstillError where a class has too few images."""
-        _require_images(real, images_per_class)
+        require_per_class(real, images_per_class)
         features = load_features(self.features, device)
         return Coreset(farthest_first, features, real, images_per_class, self.size or real.size)
 
@@ -47,7 +46,7 @@ class Herding:
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "Coreset":
         """Loads the model; raises PotstillError where a class has too few images."""
-        _require_images(real, images_per_class)
+        require_per_class(real, images_per_class)
         features = load_features(self.features, device)
         return Coreset(follow_mean, features, real, images_per_class, self.size or real.size)
 
@@ -116,15 +115,6 @@ class Coreset:
             Made(image, {"source": self.real.train.ids[row]})
             for image, row in zip(images, chosen, strict=True)
         ]
-
-
-def _require_images(real: RealData, count: int) -> None:
-    for label, key in enumerate(real.classes.keys):
-        held = len(real.train.of_class(label))
-        if held < count:
-            raise PotstillError(
-                f"class {key!r} of {real.name} has {held} training images, fewer than {count}"
-            )
 
 
 def _distances(features: Tensor, point: Tensor) -> Tensor:

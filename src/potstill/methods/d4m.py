@@ -11,7 +11,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.fingerprint import fingerprint
 from potstill.core.progress import OnStep, silent
 from potstill.core.seeds import generator
-from potstill.data.real import RealData
+from potstill.data.real import RealData, require_per_class
 from potstill.distilled import Slot
 from potstill.methods.features import Features
 from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided, GuidedSampler
@@ -54,12 +54,7 @@ class D4M:
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "FromPrototypes":
         """Loads the models; raises PotstillError where a class has fewer images than it needs prototypes."""
-        for label, key in enumerate(real.classes.keys):
-            held = len(real.train.of_class(label))
-            if held < images_per_class:
-                raise PotstillError(
-                    f"class {key!r} of {real.name} has {held} training images, fewer than {images_per_class} prototypes"
-                )
+        require_per_class(real, images_per_class)
         guided = Guided(
             prior=self.prior,
             scale=self.scale,

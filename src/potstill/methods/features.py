@@ -24,7 +24,10 @@ AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """A frozen model by name: `embed` takes RGB [n, 3, side, side] in [0, 1] on `device` and gives [n, d]."""
+    """A frozen model by name: `embed` takes RGB [n, 3, h, w] in [0, 1] on `device` and gives [n, d].
+
+    `side` is the size it sees, in px: a CLIP resizes what it is given, a net raises PotstillError for another size.
+    """
 
     name: str
     fingerprint: str
@@ -33,6 +36,11 @@ class Features:
     embed: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
+    def images(self, images: Tensor) -> Tensor:
+        """Features of images, uint8 [n, 3, h, w], as float64 [n, d] on the CPU; raises PotstillError, see `embed`."""
+        parts = [in_blocks(self.embed, part.to(self.device).float() / 255) for part in images.split(AT_ONCE)]
+        return torch.cat(parts).cpu().double()
+
     def of(self, split: Split, rows: Sequence[int], on_step: OnStep = silent) -> Tensor:
         """Features of some images, float64 [n, d] on the CPU.
 
@@ -41,10 +49,9 @@ class Features:
         found = []
         for start in range(0, len(rows), AT_ONCE):
             part = rows[start : start + AT_ONCE]
-            pixels = split.pixels(part, self.side).to(self.device).float() / 255
-            found.append(in_blocks(self.embed, pixels).cpu())
+            found.append(self.images(split.pixels(part, self.side)))
             on_step(Step(stage="features", index=start + len(part), total=len(rows)))
-        return torch.cat(found).double()
+        return torch.cat(found)
 
 
 def load_features(name: str, device: str) -> Features:
@@ -62,8 +69,14 @@ def load_features(name: str, device: str) -> Features:
         )
     stored = load_net(Path(place)).to(device)
     module: Any = stored.module
+
+    def embed(pixels: Tensor) -> Tensor:
+        if pixels.shape[-1] != stored.size:
+            raise PotstillError(f"{name} sees images of {stored.size} px, these have {pixels.shape[-1]} px")
+        return module.embed(pixels)
+
     return Features(
-        name=name, fingerprint=fingerprint([module]), side=stored.size, device=device, embed=module.embed
+        name=name, fingerprint=fingerprint([module]), side=stored.size, device=device, embed=embed
     )
 
 

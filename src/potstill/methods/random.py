@@ -6,10 +6,9 @@ from typing import Literal
 
 import torch
 
-from potstill.core.errors import PotstillError
 from potstill.core.progress import OnStep, Step
 from potstill.core.seeds import generator
-from potstill.data.real import RealData
+from potstill.data.real import RealData, require_per_class
 from potstill.distilled import Slot
 from potstill.methods.method import Made
 
@@ -26,13 +25,10 @@ class Random:
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "RandomImages":
         """Draws each class's order; raises PotstillError where a class has too few images."""
+        require_per_class(real, images_per_class)
         order = {}
         for label, key in enumerate(real.classes.keys):
             rows = real.train.of_class(label)
-            if len(rows) < images_per_class:
-                raise PotstillError(
-                    f"class {key!r} of {real.name} has {len(rows)} training images, fewer than {images_per_class}"
-                )
             shuffled = torch.randperm(len(rows), generator=generator(seed, "random", key))
             order[key] = rows[shuffled].tolist()
         return RandomImages(real, order, self.size or real.size)

@@ -2,14 +2,14 @@
 
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from potstill.core.errors import PotstillError
-from potstill.nets.layers import NORMS, Normalise, uniform_start
+from potstill.nets.layers import NORMS
+from potstill.nets.stack import Stack
 
 
-class AlexNet(nn.Module):
+class AlexNet(Stack):
     """Five convolutions without norm, three max poolings, one linear layer.
 
     Source: DC (Zhao et al. 2021, arXiv:2006.05929) and GLaD (arXiv:2305.01649): channels 128, 192, 256, 192, 192,
@@ -26,11 +26,9 @@ class AlexNet(nn.Module):
     usual_width: ClassVar[int] = 128
 
     def __init__(self, *, depth: int, width: int, stem: str, norm: str, classes: int, size: int) -> None:
-        super().__init__()
         side = size >> 3
         if side < 1:
             raise PotstillError(f"AlexNet needs images of at least 8 px, not {size}")
-        self.normalise = Normalise()
         middle = width * 3 // 2
         channels, kernels = (3, width, middle, 2 * width, middle, middle), (5, 5, 3, 3, 3)
         blocks: list[nn.Module] = []
@@ -40,17 +38,4 @@ class AlexNet(nn.Module):
             blocks.append(nn.ReLU(inplace=True))
             if place in (0, 1, 4):
                 blocks.append(nn.MaxPool2d(2))
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(middle * side**2, classes)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to the features [n, 3/2 width * side^2] of the last layer."""
-        return self.blocks(self.normalise(images)).flatten(1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to logits [n, classes]."""
-        return self.head(self.embed(images))
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Sets every parameter and buffer to PyTorch's default start, drawn from `generator`."""
-        uniform_start(self, generator)
+        super().__init__(blocks, middle * side**2, classes)

@@ -2,14 +2,14 @@
 
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from potstill.core.errors import PotstillError
-from potstill.nets.layers import NORMS, Normalise, uniform_start
+from potstill.nets.layers import NORMS
+from potstill.nets.stack import Stack
 
 
-class ConvNet(nn.Module):
+class ConvNet(Stack):
     """Blocks of 3x3 convolution, norm, ReLU and 2x2 average pooling, then one linear layer.
 
     Source: with "batch" RDED's conv3 to conv6, with "instance" the ConvNet of the matching papers, whose
@@ -26,26 +26,11 @@ class ConvNet(nn.Module):
     usual_width: ClassVar[int] = 128
 
     def __init__(self, *, depth: int, width: int, stem: str, norm: str, classes: int, size: int) -> None:
-        super().__init__()
         side = size >> depth
         if side < 1:
             raise PotstillError(f"ConvNet-{depth} needs images of at least {2**depth} px, not {size}")
-        self.normalise = Normalise()
         blocks: list[nn.Module] = []
         for place in range(depth):
             convolution = nn.Conv2d(3 if place == 0 else width, width, 3, padding=1)
             blocks += [convolution, NORMS[norm](width), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(width * side**2, classes)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to the features [n, width * side^2] of the last layer."""
-        return self.blocks(self.normalise(images)).flatten(1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to logits [n, classes]."""
-        return self.head(self.embed(images))
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Sets every parameter and buffer to PyTorch's default start, drawn from `generator`."""
-        uniform_start(self, generator)
+        super().__init__(blocks, width * side**2, classes)

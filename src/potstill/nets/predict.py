@@ -11,8 +11,7 @@ LEAST_ROWS = 8
 def predict(module: nn.Module, images: Tensor) -> Tensor:
     """Logits [n, classes] of RGB images [n, 3, s, s] in [0, 1], without gradients; the net is in eval mode.
 
-    A CPU is given a few rows at a time (32 at 32 px, 8 from 64 px on), whose feature maps stay in its cache:
-    a third less time for a ConvNet, a tenth more at worst for a ResNet with few rows.
+    A CPU is given a few rows at a time (32 at 32 px, 8 from 64 px on), whose feature maps stay in its cache.
     """
     if images.device.type != "cpu":
         return module(images)

@@ -71,7 +71,37 @@ BLOCKS: dict[int, tuple[type[Block] | type[Bottleneck], tuple[int, ...]]] = {
 }
 
 
-class ResNet(nn.Module):
+class Residual(nn.Module):
+    """A stem with norm, ReLU and pooling, residual blocks, a mean over positions, a linear layer."""
+
+    def __init__(
+        self,
+        stem: nn.Conv2d,
+        norm: nn.Module,
+        pool: nn.Module,
+        blocks: list[nn.Module],
+        features: int,
+        classes: int,
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise()
+        self.stem, self.norm = stem, norm
+        self.relu = nn.ReLU(inplace=True)
+        self.pool = pool
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(features, classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """RGB images [n, 3, size, size] in [0, 1] to the features [n, d] of the last layer."""
+        stem = self.pool(self.relu(self.norm(self.stem(self.normalise(images)))))
+        return self.blocks(stem).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """RGB images [n, 3, size, size] in [0, 1] to logits [n, classes]."""
+        return self.head(self.embed(images))
+
+
+class ResNet(Residual):
     """Four stages of residual blocks, each twice as wide as the last, a mean over positions, a linear layer.
 
     Source: He et al. 2015 (arXiv:1512.03385) as in torchvision; the small stem is RDED's "modified" one, with
@@ -90,7 +120,6 @@ class ResNet(nn.Module):
     usual_width: ClassVar[int] = 64
 
     def __init__(self, *, depth: int, width: int, stem: str, norm: str, classes: int, size: int) -> None:
-        super().__init__()
         small = stem == "small"
         shrunk = 8 if small else 32
         if norm == "instance" and size <= shrunk:
@@ -98,11 +127,8 @@ class ResNet(nn.Module):
                 f"ResNet-{depth} with instance norm needs images of more than {shrunk} px, not {size}: "
                 "over one position that norm leaves nothing"
             )
-        self.normalise = Normalise()
-        self.stem = nn.Conv2d(3, width, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
-        self.norm = NORMS[norm](width)
-        self.relu = nn.ReLU(inplace=True)
-        self.pool = nn.Identity() if small else nn.MaxPool2d(3, 2, padding=1)
+        first = nn.Conv2d(3, width, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
+        pool = nn.Identity() if small else nn.MaxPool2d(3, 2, padding=1)
         kind, counts = BLOCKS[depth]
         blocks: list[nn.Module] = []
         before = width
@@ -110,20 +136,7 @@ class ResNet(nn.Module):
             for place in range(count):
                 blocks.append(kind(before, width << stage, 2 if stage and not place else 1, norm))
                 before = kind.growth * width << stage
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(before, classes)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to the features of the last layer.
-
-        They are [n, 8 * width], with bottlenecks [n, 32 * width].
-        """
-        stem = self.pool(self.relu(self.norm(self.stem(self.normalise(images)))))
-        return self.blocks(stem).mean((2, 3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to logits [n, classes]."""
-        return self.head(self.embed(images))
+        super().__init__(first, NORMS[norm](width), pool, blocks, before, classes)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Sets every parameter and buffer to its start, drawn from `generator`."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core.errors import PotstillError
-from potstill.nets.layers import NORMS, Normalise, constants_, fan_out_, uniform_
+from potstill.nets.layers import NORMS, constants_, fan_out_, uniform_
+from potstill.nets.resnet import Residual
 
 STAGES = 4
 STEMS = {"imagenet": (7, 4), "mid": (3, 2), "small": (3, 1)}
@@ -38,7 +39,7 @@ class Block(nn.Module):
         return self.relu(self.norm2(self.convolution2(inner)) + self.shortcut(inputs))
 
 
-class ResNetAP(nn.Module):
+class ResNetAP(Residual):
     """Four residual blocks, each twice as wide as the last, a mean over positions, a linear layer.
 
     Source: the validation of Minimax diffusion (Gu et al. 2024, arXiv:2311.15529), ResNetAP-10, there with
@@ -56,31 +57,17 @@ class ResNetAP(nn.Module):
     usual_width: ClassVar[int] = 64
 
     def __init__(self, *, depth: int, width: int, stem: str, norm: str, classes: int, size: int) -> None:
-        super().__init__()
         kernel, pooled = STEMS[stem]
         least = (pooled << STAGES - 1) * (2 if norm == "instance" else 1)
         if size < least:
             raise PotstillError(
                 f"ResNetAP-{depth}, {stem} stem, needs images of at least {least} px, not {size}"
             )
-        self.normalise = Normalise()
-        self.stem = nn.Conv2d(3, width, kernel, padding=kernel // 2, bias=False)
-        self.norm = NORMS[norm](width)
-        self.relu = nn.ReLU(inplace=True)
-        self.pool = nn.AvgPool2d(pooled)
-        blocks = [Block(width, width, 1, norm)]
+        first = nn.Conv2d(3, width, kernel, padding=kernel // 2, bias=False)
+        blocks: list[nn.Module] = [Block(width, width, 1, norm)]
         blocks += [Block(width << stage - 1, width << stage, 2, norm) for stage in range(1, STAGES)]
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(width << STAGES - 1, classes)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to the features [n, 8 * width] of the last layer."""
-        stem = self.pool(self.relu(self.norm(self.stem(self.normalise(images)))))
-        return self.blocks(stem).mean((2, 3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to logits [n, classes]."""
-        return self.head(self.embed(images))
+        features = width << STAGES - 1
+        super().__init__(first, NORMS[norm](width), nn.AvgPool2d(pooled), blocks, features, classes)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Sets every parameter and buffer to its start, drawn from `generator`."""

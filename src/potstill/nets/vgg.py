@@ -2,17 +2,17 @@
 
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from potstill.core.errors import PotstillError
-from potstill.nets.layers import NORMS, Normalise, uniform_start
+from potstill.nets.layers import NORMS
+from potstill.nets.stack import Stack
 
 STAGES = {11: (1, 1, 2, 2, 2)}
 GRID = 7
 
 
-class VGG(nn.Module):
+class VGG(Stack):
     """Five stages of 3x3 convolutions with norm and ReLU, each ended by a max pooling, then one linear layer.
 
     Source: DC (Zhao et al. 2021, arXiv:2006.05929) and GLaD (arXiv:2305.01649), after Simonyan & Zisserman 2015
@@ -31,11 +31,9 @@ class VGG(nn.Module):
     usual_width: ClassVar[int] = 64
 
     def __init__(self, *, depth: int, width: int, stem: str, norm: str, classes: int, size: int) -> None:
-        super().__init__()
         side = size >> len(STAGES[depth])
         if side < 1:
             raise PotstillError(f"VGG-{depth} needs images of at least 32 px, not {size}")
-        self.normalise = Normalise()
         blocks: list[nn.Module] = []
         before = 3
         for stage, count in enumerate(STAGES[depth]):
@@ -47,17 +45,4 @@ class VGG(nn.Module):
         if stem == "imagenet":
             blocks.append(nn.AdaptiveMaxPool2d(GRID))
             side = GRID
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(before * side**2, classes)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to the features [n, 8 width * side^2] of the last layer."""
-        return self.blocks(self.normalise(images)).flatten(1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """RGB images [n, 3, size, size] in [0, 1] to logits [n, classes]."""
-        return self.head(self.embed(images))
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """Sets every parameter and buffer to PyTorch's default start, drawn from `generator`."""
-        uniform_start(self, generator)
+        super().__init__(blocks, before * side**2, classes)

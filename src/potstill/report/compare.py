@@ -13,6 +13,7 @@ from potstill.evaluation.statistics import (
     LEVEL,
     Bounds,
     Difference,
+    accuracy_interval,
     bootstrap,
     by_set,
     deviation,
@@ -33,7 +34,7 @@ class Row:
 
     `sets` holds each set's mean over its students, by set seed; `students` the accuracies of a lone set's
     students, by student seed. Mean, deviation and interval are of sets where there are several, else of the
-    lone set's students.
+    lone set's students. `best` is the mean of best looks at the test images (`Run.best`), where all have them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     sets: Mapping[int, float]
     students: Mapping[int, float]
     runs: int
+    best: float | None = None
 
     @property
     def unit(self) -> str:
@@ -65,8 +67,7 @@ class Row:
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of their mean, cut to what an accuracy can be; None for one value."""
-        found = interval(self.values)
-        return found and (max(0.0, found[0]), min(1.0, found[1]))
+        return accuracy_interval(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +213,12 @@ def _row(held: Sequence[Evaluation]) -> Row:
                 "give one of the sets another name, or leave one out"
             )
     lone = held[0] if len(held) == 1 else None
+    looks = [one.best for one in held if one.best is not None]
     return Row(
         name=held[0].name,
         method=held[0].method,
         sets=by_set((one.set_seed, one.accuracies) for one in held),
         students={run.seed: run.accuracy for run in lone.runs} if lone else {},
         runs=sum(len(one.runs) for one in held),
+        best=mean(looks) if len(looks) == len(held) else None,
     )

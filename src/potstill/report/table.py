@@ -7,7 +7,11 @@ from potstill.evaluation.record import Evaluation
 from potstill.evaluation.statistics import LEAST_RESAMPLED, Difference
 from potstill.report.compare import Comparison, Intervals, Row, Versus, compare, differences
 
-ABSENT, P_VALUE = "-", "p (Holm)"
+ABSENT, P_VALUE, BEST = "-", "p (Holm)", "best look on test %"
+HABIT = (
+    f"\n{BEST}: of the looks that the protocol's source takes at the test images, each student's best; chosen on "
+    "test, so only for comparison with papers that report it.\n"
+)
 BESIDE_REAL = {"gain": "above", "loss": "below", "no gain": "not told apart"}
 MADE_BY: dict[Intervals, str] = {
     "t": "Student's t",
@@ -19,7 +23,8 @@ def table(evaluations: Sequence[Evaluation], baseline: str | None = None, interv
     """One table a protocol, in per cent, with differences from `baseline`.
 
     Columns: mean, sample deviation, n, 95 % interval of the mean, paired differences with theirs (`intervals`)
-    and with p-values of paired t-tests that Holm's method corrects for the number of differences in a column.
+    and with p-values of paired t-tests that Holm's method corrects for the number of differences in a column; the
+    best look at the test images where it was asked for, which says what it is.
     Rows: the baseline, then by name, random real images last; where there are such, the distance to them too. A
     changed protocol has a star and its changes in the caption. Raises PotstillError for a baseline that nobody
     has, and where two evaluations claim the same set.
@@ -28,7 +33,7 @@ def table(evaluations: Sequence[Evaluation], baseline: str | None = None, interv
     if baseline is not None and baseline not in names:
         raise unknown("baseline", baseline, names)
     text = "\n".join(_one(comparison, baseline, intervals) for comparison in compare(evaluations))
-    return text + (_note(intervals) if P_VALUE in text else "")
+    return text + (_note(intervals) if P_VALUE in text else "") + (HABIT if BEST in text else "")
 
 
 def _one(comparison: Comparison, baseline: str | None, intervals: Intervals) -> str:
@@ -42,6 +47,9 @@ def _one(comparison: Comparison, baseline: str | None, intervals: Intervals) -> 
         [_interval(*(row.interval or (None, None))) for row in rows],
     ]
     held = {row.name for row in rows}
+    if any(row.best is not None for row in rows):
+        head += [BEST]
+        columns += [[ABSENT if row.best is None else f"{100 * row.best:.1f}" for row in rows]]
     reference = comparison.reference()
     if baseline in held and len(rows) > 1:
         base = comparison.row(str(baseline))

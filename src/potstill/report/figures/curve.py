@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from potstill.core.errors import PotstillError
 from potstill.evaluation.record import Evaluation
-from potstill.evaluation.statistics import interval, mean
+from potstill.evaluation.statistics import accuracy_interval, mean
 from potstill.report.compare import Comparison, compare
 from potstill.report.figures.style import FAINT, INK, legend, note, plain, sheet, tones
 
@@ -130,7 +130,10 @@ def _apart(xs: Sequence[float], places: Sequence[float], steps: float) -> list[f
 
 def _draw(axes: Axes, xs: Sequence[float], own: Sequence[Point], tone: str, shape: str) -> Container:
     centres = [mean(point.values) for point in own]
-    reach = [_reach(point.values) or (centre, centre) for point, centre in zip(own, centres, strict=True)]
+    reach = [
+        accuracy_interval(point.values) or (centre, centre)
+        for point, centre in zip(own, centres, strict=True)
+    ]
     below = [100 * (centre - low) for centre, (low, _) in zip(centres, reach, strict=True)]
     above = [100 * (high - centre) for centre, (_, high) in zip(centres, reach, strict=True)]
     return axes.errorbar(
@@ -146,14 +149,8 @@ def _draw(axes: Axes, xs: Sequence[float], own: Sequence[Point], tone: str, shap
     )
 
 
-def _reach(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of the mean, cut to what an accuracy can be."""
-    found = interval(values)
-    return found and (max(0.0, found[0]), min(1.0, found[1]))
-
-
 def _level(axes: Axes, reference: Reference, place: int) -> Line2D:
-    reach = _reach(reference.values)
+    reach = accuracy_interval(reference.values)
     if reach is not None:
         axes.axhspan(100 * reach[0], 100 * reach[1], color=INK, alpha=0.15, linewidth=0)
     dashes = ("--", ":", "-.")[place % 3]

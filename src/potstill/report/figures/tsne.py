@@ -1,9 +1,7 @@
 """Where sets lie among real images: t-SNE of an encoder's or a net's features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,17 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
-from torch import Tensor
 
-from potstill.bundled import resolve
-from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_json
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.distilled import DistilledSet
-from potstill.encoders import Encoder
-from potstill.nets.store import load_net
+from potstill.methods.features import Features
 from potstill.report.figures.style import INK, legend, note, plain, sheet, tones
 from potstill.report.read import without_shared_words
 
@@ -34,57 +27,25 @@ class Cloud:
     """Images of one origin: features [n, d] and class positions [n]."""
 
     label: str
-    features: NDArray[np.float32]
+    features: NDArray[np.float64]
     classes: NDArray[np.int64]
 
 
-def embedder(source: str, device: str = "cpu") -> Callable[[Tensor], NDArray[np.float32]]:
-    """Features [n, d] of uint8 images [n, 3, h, w] by a CLIP or a trained net, by shipped name, folder or hub id.
-
-    A CLIP gives its unit image embeddings, a net what goes into its last layer, for images of its own size. Raises
-    PotstillError where it can't be loaded, and for images of another size than a net's.
-    """
-    config = Path(resolve(source)) / "config.json"
-    if config.is_file() and "net" in read_json(config):
-        stored = load_net(config.parent).to(device)
-        module: Any = stored.module
-
-        def embed(pixels: Tensor) -> Tensor:
-            if pixels.shape[-1] != stored.size:
-                raise PotstillError(
-                    f"{source} sees images of {stored.size} px, these have {pixels.shape[-1]} px"
-                )
-            return module.embed(pixels)
-
-    else:
-        embed = Encoder.from_pretrained(source, device=device).images
-
-    @torch.no_grad()
-    def features(images: Tensor) -> NDArray[np.float32]:
-        parts = [in_blocks(embed, part.to(device).float() / 255) for part in images.split(256)]
-        return torch.cat(parts).cpu().numpy()
-
-    return features
-
-
-def cloud(
-    distilled: DistilledSet, keys: Sequence[str], embed: Callable[[Tensor], NDArray[np.float32]]
-) -> Cloud:
+def cloud(distilled: DistilledSet, keys: Sequence[str], features: Features) -> Cloud:
     """A distilled set as a cloud; `keys` are the classes of the real data, in their order."""
     images, labels = distilled.images(), distilled.labels(keys)
-    return Cloud(distilled.manifest.name, embed(images), labels.numpy())
+    return Cloud(distilled.manifest.name, features.images(images).numpy(), labels.numpy())
 
 
-def real_cloud(
-    real: RealData, embed: Callable[[Tensor], NDArray[np.float32]], *, per_class: int, size: int
-) -> Cloud:
+def real_cloud(real: RealData, features: Features, *, per_class: int, size: int) -> Cloud:
     """Up to so many real training images of each class, always the same ones, at `size` px."""
     rows = []
     for label, key in enumerate(real.classes.keys):
         own = real.train.of_class(label)
         rows.append(own[torch.randperm(len(own), generator=generator("t-sne", key))[:per_class]])
     chosen = torch.cat(rows)
-    return Cloud("real images", embed(real.train.pixels(chosen, size)), real.train.labels[chosen].numpy())
+    found = features.images(real.train.pixels(chosen, size))
+    return Cloud("real images", found.numpy(), real.train.labels[chosen].numpy())
 
 
 def tsne(
@@ -103,9 +64,7 @@ def tsne(
     most a third of the images. Distances between far groups mean little. Raises PotstillError for fewer than four
     images and for features that are not numbers.
     """
-    everything = (
-        np.concatenate([cloud.features for cloud in clouds]) if clouds else np.zeros((0, 2), np.float32)
-    )
+    everything = np.concatenate([cloud.features for cloud in clouds]) if clouds else np.zeros((0, 2))
     if len(everything) < 4:
         raise PotstillError(f"t-SNE needs at least 4 images, not {len(everything)}")
     if not np.isfinite(everything).all():
