@@ -268,3 +268,25 @@ def test_partial_pages_open(browser, make_set, saved, tmp_path, what):
         visit.page.locator("#classes button").last.click()
         assert visit.page.locator("#classes select").evaluate("menu => menu.selectedIndex") == 1
     context.close()
+
+
+def test_a_difference_that_the_correction_undoes_says_so(browser, make_set, saved, tmp_path):
+    """Three pairs with t = 5.6 on 2 degrees: p = 0.031 alone and twice that beside another comparison."""
+    sets, files = [], []
+    middle = {"random": (0.0, 0.0, 0.0), "plain": (-0.009, -0.006, -0.0115), "other": (-0.02, 0.02, -0.03)}
+    for place, (name, gaps) in enumerate(middle.items()):
+        kind = {"kind": "random", "scored": False} if name == "random" else {}
+        sets.append(make_set(name, place, **kind))
+        method = "random" if name == "random" else "guided"
+        files += [saved(name, [0.9 + gap], set_seed=seed, method=method) for seed, gap in enumerate(gaps)]
+    context = browser.new_context()
+    visit = Visit(context, page(sets, files, tmp_path / "report.html", title="t"))
+    aside = visit.text(".verdict.aside")
+    assert "plain, is below random real images of the same number before correction: -0.9" in aside.replace(
+        "\N{MINUS SIGN}", "-"
+    )
+    visit.page.get_by_label("Compare with").select_option("random")
+    row = visit.page.locator("#accuracy-body tr", has_text="plain").inner_text()
+    assert "below before correction" in row
+    assert "undefined" not in visit.text("body") and "NaN" not in visit.text("body")
+    context.close()

@@ -188,6 +188,7 @@ def _versus(found: Versus | None) -> dict[str, Any] | None:
         "high": pairs.high,
         "n": pairs.n,
         "unit": found.unit,
+        "corrected": found.corrected,
         "verdict": found.verdict,
     }
 

@@ -11,7 +11,7 @@ function differenceCells(pair, real) {
   const range = known(pair.low) ? " [" + signed(pair.low) + ", " + signed(pair.high) + "]" : "";
   return [
     { content: el("span", {}, signed(pair.mean), el("span", { class: "soft" }, range + ", " + pair.n + " " + pair.unit)), class: "number" },
-    el("span", { class: "word " + (real ? "" : pair.verdict.replace(" ", "-")) }, real ? besideMade[pair.verdict] : pair.verdict),
+    el("span", { class: "word " + (real ? "" : pair.verdict.replaceAll(" ", "-")) }, real ? reworded(pair.verdict, besideMade) : pair.verdict),
   ];
 }
 
@@ -55,7 +55,7 @@ function drawAccuracy() {
   put("accuracy-body", controls.length ? el("div", { class: "controls" }, controls) : null, data.comparisons.length > 1 ? null : el("p", { class: "how" }, comparison.caption + "."),
     comparison.changed ? el("p", { class: "warning" }, "\u2605 The protocol was changed, so these numbers do not compare with published ones.") : null,
     accuracyTable(comparison),
-    el("p", { class: "legend" }, "Mean, sd (sample, n \u2212 1) and interval are over sets where an arm has several, else over the students of its one set. Differences are paired by the seed of the set, or of the student; a gain or loss is one whose 95 % interval leaves out zero."));
+    el("p", { class: "legend" }, "Mean, sd (sample, n \u2212 1) and interval are over sets where an arm has several, else over the students of its one set. Differences are paired by the seed of the set, or of the student; a gain or loss is one whose 95 % interval leaves out zero; it says so where Holm's correction for the differences from one arm does not let it stand."));
   if (at >= 0) document.querySelectorAll("#accuracy-body label")[at].querySelector("select").focus();
 }
 

@@ -42,7 +42,8 @@ function verdictText(name, base, found) {
   if (found.verdict === "no gain") {
     return name + " differs from " + base + " by " + gap + "; the " + range + " includes zero (" + pairs + ").";
   }
-  return name + " against " + base + ": " + gap + ", " + range + " (" + pairs + ").";
+  const corrected = known(found.corrected) ? "; p = " + found.corrected.toPrecision(2) + " corrected for the comparisons made" : "";
+  return name + " against " + base + ": " + gap + ", " + range + " (" + pairs + corrected + ").";
 }
 
 function verdictLine(word, text, kind) {
@@ -61,10 +62,16 @@ function verdicts(comparison) {
     .map((row) => {
       const pair = found[row.name];
       if (!pair) return null;
-      return verdictLine(pair.verdict, verdictText(row.name, base, pair), pair.verdict.replace(" ", "-"));
+      return verdictLine(pair.verdict, verdictText(row.name, base, pair), pair.verdict.replaceAll(" ", "-"));
     })
     .filter(Boolean);
   return lines.concat(realLine(comparison));
+}
+
+// A verdict in other words; one that a correction for many comparisons does not let stand still says so.
+function reworded(verdict, words, between = "") {
+  const [word, before] = verdict.split(" before");
+  return words[word] + between + (before ? " before" + before : "");
 }
 
 const besideReal = { gain: "is above", loss: "is below", "no gain": "cannot be told apart from", undecided: "stands beside" };
@@ -79,7 +86,7 @@ function realLine(comparison) {
   const interval = known(pair.low) ? " (95 % interval " + span(pair.low, pair.high, signed) + ")" : "";
   return [
     el("p", { class: "verdict aside" },
-      "The best of them, " + best.name + ", " + besideReal[pair.verdict] + " random real images of the same number: " +
+      "The best of them, " + best.name + ", " + reworded(pair.verdict, besideReal, " random real images of the same number") + ": " +
         signed(pair.mean) + " points" + interval + "."),
   ];
 }
