@@ -54,9 +54,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         partial.write_text("ne")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(PotstillError, match=r"cannot write .*b\.txt: disk full"):
         write_whole(file, torn)
     assert file.read_text() == "old" and os.listdir(file.parent) == ["b.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    write_text(tmp_path / "file", "x")
+    with pytest.raises(PotstillError, match=r"cannot write .*file/inner/b\.txt: Not a directory"):
+        write_text(tmp_path / "file" / "inner" / "b.txt", "y")
 
 
 def test_json_is_read_strictly(tmp_path):

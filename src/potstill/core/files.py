@@ -11,16 +11,22 @@ from potstill.core.errors import PotstillError
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` on a temporary path beside `path`, flushes it to disk and renames it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Calls `write` on a temporary path beside `path`, flushes it to disk and renames it into place.
+
+    Raises PotstillError where the place can't be written to.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        write(partial)
-        with partial.open("rb") as handle:
-            os.fsync(handle.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(partial)
+            with partial.open("rb") as handle:
+                os.fsync(handle.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise PotstillError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_text(path: Path, text: str) -> None:
