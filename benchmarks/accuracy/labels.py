@@ -6,6 +6,7 @@ Students are ConvNet-3 of width 32 under `fkd@1`, one a set; each pair shares im
 """
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import torch
@@ -22,7 +23,16 @@ from potstill.evaluation.statistics import deviation, mean, paired
 from potstill.evaluation.student import hits, train_student
 from potstill.labels.stored import StoredLabels
 from potstill.labels.teacher import TeacherLabels
-from potstill.labels.views import Header, described, make, pixels_sha256, published_bytes, view_draws
+from potstill.labels.views import (
+    FILE,
+    FORMAT,
+    Header,
+    described,
+    make,
+    pixels_sha256,
+    published_bytes,
+    view_draws,
+)
 from potstill.methods.random import Random
 from potstill.nets.spec import Net
 from potstill.nets.store import load_net
@@ -79,8 +89,9 @@ def pair(
     setting = Setting(student=STUDENT, images=len(images), classes=classes, size=size, mirror=mirror)
     plan = PROTOCOLS["fkd@1"].plan(setting)
     header = Header(
-        format=1,
+        format=FORMAT,
         images=pixels_sha256(images),
+        count=len(images),
         classes=keys,
         teacher="",
         teacher_sha256="",
@@ -100,10 +111,9 @@ def pair(
         )
         found[name] = hits(module, *test)[0]
     views = header.epochs * len(images)
-    codec = stored.codec
-    taken = stored.codes.nbytes + 4 * (
-        codec.basis.numel() + codec.mean.numel() + codec.levels.isfinite().sum().item()
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        stored.save(Path(folder))
+        taken = (Path(folder) / FILE).stat().st_size
     return {**found, "published_bytes": views * published_bytes(classes), "bytes": taken}
 
 

@@ -62,6 +62,7 @@ def label_set(
     header = Header(
         format=FORMAT,
         images=pixels_sha256(images),
+        count=len(images),
         classes=tuple(real.classes.keys),
         teacher=stored.spec.label,
         teacher_sha256=fingerprint([stored.module]),

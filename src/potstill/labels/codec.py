@@ -1,103 +1,118 @@
-"""A teacher's logits in a few bits: principal components, bits where the variance is, the best levels for each."""
+"""A teacher's logits in a few bits: principal components, dithered steps, entropy coding."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
+import constriction
 import numpy as np
 import torch
 from torch import Tensor
 
-MOST_BITS = 8
-ROUNDS = 200
+from potstill.core.errors import PotstillError
+
+STREAM: Any = constriction.stream  # pyright: ignore[reportAttributeAccessIssue]
+LIMIT = 2047
+"""Steps that a component may lie from its mean; what is farther is moved there."""
+
+OFFSETS = (-0.375, -0.125, 0.125, 0.375)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Codec:
-    """How logits [n, c] become `bits.sum()` bits each, and back.
+    """How logits [n, c] of views with class shares [n, c] become some bits each, and back.
 
-    A softmax does not change where a constant is added to all logits, so these are centred over the classes first.
-    At a high temperature the divergence between two softmaxes is near half the squared distance of their centred
-    logits, divided by the classes and the squared temperature (its second-order term); the code that keeps the
-    squared error least is then the best one: components of the covariance (Eckart & Young 1936), one more bit at a
-    time to the component with most error left (a bit quarters it), and for each component the levels that minimise
-    the squared error (Lloyd 1982, Max 1960). `basis` is [c, r], `bits` int64 [r], and `levels` float32
-    [r, 2 ** MOST_BITS] holds the 2 ** bits values of each component, ascending, then infinities.
+    A softmax does not change where a constant is added to all logits, so these are centred over the classes. What the
+    shares foretell of them is subtracted (`means` [c, c], one row a class, by least squares), the rest is turned into
+    principal components (`basis` [c, r], with their `deviation` [r]) and each is rounded to a multiple of `step`.
+
+    A student sees an image in many views and learns the mean of what it is told. The code must therefore be right
+    on average, before it is near each time: the rounding is dithered, a uniform draw is added before it and
+    subtracted when it is read (Roberts 1962, Schuchman 1964), so that the error is uniform whatever the logits are.
+    Its price is at most 0.25 bit a component (Ziv 1985). Components that vary less than that error are left out, as
+    reverse water-filling does (Cover & Thomas, 10.3.3). The integers are coded by asymmetric numeral systems (Duda
+    2009, arXiv:0902.0271, as the library constriction has them), each by a normal variable that its draw has moved.
     """
 
-    mean: Tensor
+    means: Tensor
     basis: Tensor
-    bits: Tensor
-    levels: Tensor
+    deviation: Tensor
+    step: float
 
     @classmethod
-    def fit(cls, logits: Tensor, bits: int) -> "Codec":
-        """The codec of `bits` bits a row that serves rows like these best, [n, c] in float32; it draws nothing."""
+    def fit(cls, logits: Tensor, shares: Tensor, bits: float) -> "Codec":
+        """The codec that takes about `bits` bits a row of rows like these, float32 [n, c]; it draws nothing."""
         centred = logits.double() - logits.double().mean(1, keepdim=True)
-        mean = centred.mean(0)
-        _, singular, rows = torch.linalg.svd(centred - mean, full_matrices=False)
+        means = torch.linalg.lstsq(shares.double(), centred, driver="gelsd").solution.half()
+        rest = centred - shares.double() @ means.double()
+        _, singular, rows = torch.linalg.svd(rest, full_matrices=False)
         rank = min(len(singular), logits.shape[1] - 1)
-        given = _allocate(singular[:rank].square(), bits)
-        used = int((given > 0).sum())
-        basis, given = rows[:used].T, given[:used]
-        values = (centred - mean) @ basis
-        levels = torch.full((used, 2**MOST_BITS), torch.inf)
-        for place in range(used):
-            found = _lloyd(values[:, place], 2 ** int(given[place]))
-            levels[place, : len(found)] = found.float()
-        return cls(mean=mean.float(), basis=basis.float(), bits=given, levels=levels)
+        deviation, basis = singular[:rank] / math.sqrt(len(rest)), rows[:rank].T.half()
+        values = rest @ basis.double()
+        low, high = values.abs().max().item() / LIMIT, 4 * deviation[0].item()
+        for _ in range(40):
+            middle = math.sqrt(low * high)
+            kept = _kept(deviation, middle)
+            low, high = (
+                (middle, high) if _cost(values[:, :kept], deviation[:kept], middle) > bits else (low, middle)
+            )
+        kept = _kept(deviation, high)
+        return cls(
+            means=means.float(),
+            basis=basis[:, :kept].float(),
+            deviation=deviation[:kept].float(),
+            step=torch.tensor(high).float().item(),
+        )
 
     @property
-    def width(self) -> int:
-        """Bits a row."""
-        return int(self.bits.sum())
+    def components(self) -> int:
+        """The components that are kept: dither has as many columns."""
+        return self.basis.shape[1]
 
-    def encode(self, logits: Tensor) -> np.ndarray:
-        """Logits [n, c] to bytes, rows side by side without gaps, the last byte filled up with zeros."""
+    def encode(self, logits: Tensor, shares: Tensor, dither: Tensor) -> np.ndarray:
+        """Rows to 32-bit words; `dither` is uniform in [-0.5, 0.5), [n, `components`]."""
         centred = logits - logits.mean(1, keepdim=True)
-        values = (centred - self.mean) @ self.basis
-        columns = []
-        for place, count in enumerate(self.bits.tolist()):
-            levels = self.levels[place, : 2**count]
-            middles = (levels[1:] + levels[:-1]) / 2
-            codes = torch.bucketize(values[:, place].contiguous(), middles).numpy().astype(np.uint8)
-            columns.append(np.unpackbits(codes[:, None], axis=1)[:, 8 - count :])
-        return np.packbits(np.concatenate(columns, axis=1).reshape(-1))
+        values = (centred - shares @ self.means) @ self.basis
+        steps = (values / self.step + dither).round().clamp(-LIMIT, LIMIT)
+        coder = STREAM.stack.AnsCoder()
+        coder.encode_reverse(steps.int().numpy().reshape(-1), *self._model(dither))
+        return coder.get_compressed()
 
-    def decode(self, packed: np.ndarray, first: int, count: int) -> Tensor:
-        """Rows `first` to `first + count` of what `encode` packed, as centred logits [count, c]."""
-        start, stop = first * self.width, (first + count) * self.width
-        bits = np.unpackbits(packed[start // 8 : -(-stop // 8)])[start % 8 :][: stop - start]
-        rows = bits.reshape(count, self.width)
-        values = torch.empty(count, len(self.bits))
-        place = 0
-        for component, width in enumerate(self.bits.tolist()):
-            weights = 1 << np.arange(width - 1, -1, -1)
-            codes = rows[:, place : place + width] @ weights
-            values[:, component] = self.levels[component, torch.from_numpy(codes)]
-            place += width
-        return values @ self.basis.T + self.mean
+    def decode(self, words: np.ndarray, dither: Tensor) -> Tensor:
+        """The components [n, `components`] of all rows of what `encode` made with the same dither.
 
+        Raises PotstillError where the words are of another dither or codec, or were changed.
+        """
+        coder = STREAM.stack.AnsCoder(words)
+        steps = torch.from_numpy(coder.decode(*self._model(dither))).view(dither.shape)
+        if not coder.is_empty():
+            raise PotstillError("the labels are broken, or were written by another machine's arithmetic")
+        return (steps - dither) * self.step
 
-def _allocate(variance: Tensor, bits: int) -> Tensor:
-    """How many bits each component gets: the next one always goes where most error is left."""
-    left, given = variance.clone(), torch.zeros(len(variance), dtype=torch.int64)
-    for _ in range(bits):
-        place = int(torch.where(given < MOST_BITS, left, -torch.inf).argmax())
-        if given[place] == MOST_BITS:
-            break
-        given[place] += 1
-        left[place] /= 4
-    return given
+    def logits(self, components: Tensor, shares: Tensor) -> Tensor:
+        """Centred logits [n, c] from components and class shares."""
+        return components @ self.basis.to(components).T + shares @ self.means.to(components)
+
+    def _model(self, dither: Tensor) -> tuple[Any, np.ndarray, np.ndarray]:
+        spread = (self.deviation.double() / self.step).expand(dither.shape)
+        return (
+            STREAM.model.QuantizedGaussian(-LIMIT, LIMIT),
+            dither.double().numpy().reshape(-1),
+            spread.numpy().reshape(-1),
+        )
 
 
-def _lloyd(values: Tensor, count: int) -> Tensor:
-    """At most `count` levels, ascending, that are each the mean of the values nearest to them."""
-    ordered = values.sort().values
-    levels = ordered.quantile((torch.arange(count, dtype=torch.float64) + 0.5) / count).unique()
-    sums = torch.cat([torch.zeros(1, dtype=torch.float64), ordered.cumsum(0)])
-    for _ in range(ROUNDS):
-        inner = torch.searchsorted(ordered, (levels[1:] + levels[:-1]) / 2)
-        edges = torch.cat([torch.zeros(1, dtype=torch.int64), inner, torch.tensor([len(ordered)])])
-        members = edges.diff()
-        means = sums[edges].diff() / members.clamp(min=1)
-        levels = torch.where(members > 0, means, levels)
-    return levels
+def _kept(deviation: Tensor, step: float) -> int:
+    """How many components vary more than the error of rounding, step^2 / 12; at least one."""
+    return max(int((deviation.square() > step**2 / 12).sum()), 1)
+
+
+def _cost(values: Tensor, deviation: Tensor, step: float) -> float:
+    """Mean bits a row, -log2 of the probabilities that the coder uses, over four places of the dither."""
+    total = 0.0
+    for offset in OFFSETS:
+        shifted = values / step + offset
+        edges = ((shifted + half) * step / deviation for half in (0.5, -0.5))
+        upper, lower = (torch.special.ndtr(edge) for edge in edges)
+        total += -(upper - lower).clamp(min=2**-24).log2().sum(1).mean().item()
+    return total / len(OFFSETS)

@@ -4,8 +4,9 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,19 @@ from potstill.core.files import write_whole
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.seeds import generator
 from potstill.core.settings import from_plain, to_plain
-from potstill.labels.codec import MOST_BITS, Codec
+from potstill.labels.codec import Codec
 from potstill.nets.augment import Augment, in_turn
 from potstill.nets.fit import View, views
 from potstill.nets.predict import predict
 
 FILE = "labels.safetensors"
-FORMAT = 1
-CALIBRATION = 4096
-SMALLER = 22
-"""By how much codes are smaller than the source's format, by default; file and codec take a little of it back."""
-"""Views, at least, that the codec is fitted to; whole epochs, all of them where there are fewer."""
+FORMAT = 2
+TENSORS = ("means", "basis", "deviation")
+BLOCK = 4096
+"""Views, at least, that are coded together, in whole epochs; the first block is what the codec is fitted to."""
+SMALLER = 21
+"""By how much the file is smaller than the source's format, by default, where the codec itself is a small part."""
+LEAST_BITS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +40,13 @@ class Header:
     """What the labels are of: the images, the views, the classes in their order, and the teacher.
 
     The views are those that `nets.fit.views` draws, epoch after epoch, from the generator of `seed`, in batches of
-    `batch` changed by `changes` (settings as JSON): a seed stands for every box, flip and partner.
+    `batch` changed by `changes` (settings as JSON): a seed stands for every box, flip and partner. `images` is the hash
+    of so many (`count`) images.
     """
 
     format: int
     images: str
+    count: int
     classes: tuple[str, ...]
     teacher: str
     teacher_sha256: str
@@ -49,6 +54,18 @@ class Header:
     epochs: int
     batch: int
     changes: str
+
+    @property
+    def span(self) -> int:
+        """The epochs of a block, of which the last block may have fewer."""
+        return min(self.epochs, -(-BLOCK // self.count))
+
+    @property
+    def blocks(self) -> list[range]:
+        """The epochs of each block."""
+        return [
+            range(first, min(first + self.span, self.epochs)) for first in range(0, self.epochs, self.span)
+        ]
 
     @property
     def digest(self) -> str:
@@ -61,18 +78,21 @@ class ViewLabels:
     """Stored labels of a set. Source: fast knowledge distillation (Shen & Xing 2022, arXiv:2112.01528).
 
     Departs: the source keeps boxes, flips, partners and half-precision logits, 2 c + 25 bytes a view of c classes; here
-    a seed gives the views again and a `Codec` keeps the logits, in a twentieth of that or less.
+    a seed gives the views again and a `Codec` keeps the logits, in a twentieth of that or less. `blocks` are the
+    codec's words for each of the header's blocks; each thread keeps the last block that it has read.
     """
 
     header: Header
     codec: Codec
-    codes: np.ndarray
+    blocks: tuple[np.ndarray, ...]
+    _last: local = field(default_factory=local, init=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
         """The SHA-256 of header and codes."""
         digest = hashlib.sha256(json.dumps(to_plain(self.header), sort_keys=True).encode())
-        digest.update(self.codes.tobytes())
+        for words in self.blocks:
+            digest.update(words.tobytes())
         return digest.hexdigest()
 
     @property
@@ -85,9 +105,18 @@ class ViewLabels:
         return view_draws(self.header.seed)
 
     def logits(self, view: View) -> Tensor:
-        """The centred logits [n, c] that were kept for a view."""
-        first = view.index * self.header.batch + view.start
-        return self.codec.decode(self.codes[view.epoch], first, len(view.rows))
+        """The centred logits [n, c] that were kept for a view; raises PotstillError where they can't be read."""
+        block, place = divmod(view.epoch, self.header.span)
+        if getattr(self._last, "block", None) != block:
+            self._last.components = self.codec.decode(self.blocks[block], self._dither(block))
+            self._last.block = block
+        first = place * self.header.count + view.index * self.header.batch + view.start
+        components = self._last.components[first : first + len(view.rows)]
+        return self.codec.logits(components.to(view.shares), view.shares)
+
+    def _dither(self, block: int) -> Tensor:
+        views = len(self.header.blocks[block]) * self.header.count
+        return block_dither(self.header.seed, block, views, self.codec.components)
 
     def check(self, *, batch: int, epochs: int, changes: Sequence[Augment]) -> None:
         """Raises PotstillError where a training would see other views, or more of them, than are labelled."""
@@ -102,10 +131,12 @@ class ViewLabels:
     def save(self, folder: Path) -> None:
         """Writes the file into a set's folder, whole or not at all."""
         arrays = {
-            "codes": self.codes,
-            "bits": self.codec.bits.numpy(),
-            **{name: getattr(self.codec, name).numpy().astype(np.float32) for name in ("mean", "basis")},
-            "levels": _finite(self.codec),
+            "words": np.concatenate(self.blocks),
+            "lengths": np.array([len(words) for words in self.blocks], np.int32),
+            "means": self.codec.means.half().contiguous().numpy(),
+            "basis": self.codec.basis.half().contiguous().numpy(),
+            "deviation": self.codec.deviation.numpy(),
+            "step": np.array(self.codec.step, np.float32),
         }
         text = {"header": json.dumps(to_plain(self.header))}
         write_whole(folder / FILE, lambda path: save_file(arrays, path, metadata=text))
@@ -122,16 +153,19 @@ class ViewLabels:
         try:
             with safe_open(file, "numpy") as held:
                 header = from_plain(Header, json.loads(held.metadata()["header"]), str(file))
-                arrays = {
-                    name: held.get_tensor(name) for name in ("codes", "bits", "mean", "basis", "levels")
-                }
+                arrays = {name: held.get_tensor(name) for name in held.keys()}
+                codec = Codec(
+                    **{name: torch.from_numpy(arrays[name]).float() for name in TENSORS},
+                    step=float(arrays["step"]),
+                )
+                blocks = tuple(np.split(arrays["words"], arrays["lengths"].cumsum()[:-1]))
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise PotstillError(f"{file} holds no labels of views: {error}") from error
         if header.format != FORMAT:
             raise PotstillError(f"{file}: unknown format {header.format}. Allowed: {FORMAT}.")
         if header.images != pixels_sha256(images) or header.classes != tuple(classes):
             raise PotstillError(f"{file} labels other images or classes: run `potstill label {folder}` again")
-        return cls(header=header, codec=_codec(arrays), codes=arrays["codes"])
+        return cls(header=header, codec=codec, blocks=blocks)
 
 
 def make(
@@ -141,15 +175,15 @@ def make(
     header: Header,
     changes: Sequence[Augment],
     *,
-    bits: int | None = None,
+    bits: float | None = None,
     keep: Path | None = None,
     on_step: OnStep = silent,
 ) -> ViewLabels:
-    """Asks a teacher for its logits on every view of a training, and keeps them in `bits` bits a view.
+    """Asks a teacher for its logits on every view of a training, and keeps them in about `bits` bits a view.
 
     Images are uint8 [n, 3, s, s], labels int64 [n]; the teacher is in eval mode. Left out, `bits` is what makes
-    the codes `SMALLER` times smaller than the source's. The codec is fitted to the first epochs. `keep` is a folder for
-    finished epochs: the same call goes on there and gives the same labels.
+    all of it `SMALLER` times smaller than the source's, but at least `LEAST_BITS`. The codec is fitted to the first
+    block of epochs. `keep` is a folder for finished blocks: the same call goes on there and gives the same labels.
     """
     count = len(header.classes)
     device = next(teacher.parameters()).device
@@ -159,27 +193,32 @@ def make(
         augment = in_turn(changes)
         return views(pixels, targets, count, header.batch, torch.float32, augment, draws, epoch)
 
-    def told(epoch: int) -> Tensor:
-        return torch.cat([predict(teacher, view.images).float().cpu() for view in seen(epoch)])
+    def told(epochs: range) -> tuple[Tensor, Tensor]:
+        logits, shares = [], []
+        for view in (view for epoch in epochs for view in seen(epoch)):
+            logits.append(predict(teacher, view.images).float().cpu())
+            shares.append(view.shares.cpu())
+            if view.index == 0:
+                on_step(Step(stage="label", index=view.epoch + 1, total=header.epochs))
+        return torch.cat(logits), torch.cat(shares)
 
-    draws, fitted = view_draws(header.seed), min(header.epochs, -(-CALIBRATION // len(images)))
-    first = [told(epoch) for epoch in range(fitted)]
-    codec = Codec.fit(torch.cat(first), published_bytes(count) * 8 // SMALLER if bits is None else bits)
-    codes = []
-    for epoch in range(header.epochs):
-        kept = keep / f"{epoch:05}.npy" if keep else None
-        if epoch < fitted:
-            codes.append(codec.encode(first[epoch]))
-        elif kept and kept.is_file():
-            codes.append(np.load(kept))
-            for _ in seen(epoch):
+    draws, blocks, codec = view_draws(header.seed), [], None
+    for block, epochs in enumerate(header.blocks):
+        kept = keep / f"{block:05}.npy" if keep else None
+        if codec is not None and kept and kept.is_file():
+            for _ in (view for epoch in epochs for view in seen(epoch)):
                 pass
-        else:
-            codes.append(codec.encode(told(epoch)))
-            if kept:
-                write_whole(kept, lambda path: path.write_bytes(_npy(codes[-1])))
-        on_step(Step(stage="label", index=epoch + 1, total=header.epochs))
-    return ViewLabels(header=header, codec=codec, codes=np.stack(codes))
+            blocks.append(np.load(kept))
+            continue
+        logits, shares = told(epochs)
+        if codec is None:
+            codec = Codec.fit(logits, shares, _affordable(header) if bits is None else bits)
+        dither = block_dither(header.seed, block, len(logits), codec.components)
+        blocks.append(codec.encode(logits, shares, dither))
+        if kept:
+            write_whole(kept, lambda path: path.write_bytes(_npy(blocks[-1])))
+    assert codec is not None
+    return ViewLabels(header=header, codec=codec, blocks=tuple(blocks))
 
 
 def published_bytes(classes: int) -> int:
@@ -190,6 +229,18 @@ def published_bytes(classes: int) -> int:
 def view_draws(seed: int) -> torch.Generator:
     """The generator of the views of stored labels."""
     return generator(seed, "labels", "views")
+
+
+def block_dither(seed: int, block: int, views: int, components: int) -> Tensor:
+    """The dither of a block, uniform in [-0.5, 0.5), [views, components]."""
+    return torch.rand(views, components, generator=generator(seed, "labels", "dither", block)) - 0.5
+
+
+def _affordable(header: Header) -> float:
+    """Bits a view that leave room for header and codec in a file `SMALLER` times smaller than the source's."""
+    classes, views = len(header.classes), header.epochs * header.count
+    beside = 2048 + 2 * 2 * classes**2 + 12 * len(header.blocks)
+    return max(8 * (views * published_bytes(classes) / SMALLER - beside) / views, LEAST_BITS)
 
 
 def described(changes: Sequence[Augment]) -> str:
@@ -209,19 +260,3 @@ def _npy(array: np.ndarray) -> bytes:
     held = io.BytesIO()
     np.save(held, array)
     return held.getvalue()
-
-
-def _finite(codec: Codec) -> np.ndarray:
-    """The levels that are there, component after component."""
-    flat = [codec.levels[place, : 2**count] for place, count in enumerate(codec.bits.tolist())]
-    return torch.cat(flat).numpy()
-
-
-def _codec(arrays: dict[str, np.ndarray]) -> Codec:
-    mean, basis, bits, flat = (torch.from_numpy(arrays[name]) for name in ("mean", "basis", "bits", "levels"))
-    levels = torch.full((len(bits), 2**MOST_BITS), torch.inf)
-    place = 0
-    for component, count in enumerate(bits.tolist()):
-        levels[component, : 2**count] = flat[place : place + 2**count]
-        place += 2**count
-    return Codec(mean=mean, basis=basis, bits=bits, levels=levels)
