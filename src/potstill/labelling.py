@@ -41,7 +41,7 @@ def label_set(
     A killed run goes on with the first epoch missing. Raises PotstillError without a teacher of the set's size.
     """
     distilled = DistilledSet.load(folder)
-    images, labels = distilled.images(), distilled.labels(real.classes.keys)
+    images, labels = distilled.examples(real.classes.keys)
     if epochs is not None:
         protocol = protocol.scaled({"training.epochs": epochs})
     setting = Setting(

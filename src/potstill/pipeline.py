@@ -128,7 +128,7 @@ def evaluate_set(
     found = found.first(images_per_class or found.manifest.images_per_class)
     if epochs is not None:
         protocol = protocol.scaled({"training.epochs": epochs})
-    images, labels = found.images(), found.labels(real.classes.keys)
+    images, labels = found.examples(real.classes.keys)
     side, count = images.shape[-1], len(real.classes)
     setting = Setting(student=student, images=len(images), classes=count, size=side, mirror=real.mirror)
     plan = protocol.plan(setting)
@@ -136,7 +136,7 @@ def evaluate_set(
     test = real.test.pixels(None, plan.test_side)
     taught = _taught(teacher, teacher_classes, real) if teacher and needs == "teacher" else None
     known = _known(taught, centre(test, side), real, found.folder, device) if taught else None
-    stem = evaluation_name(protocol, student, len(images) // count)
+    stem = evaluation_name(protocol, student, len(images) // (count * found.manifest.parts**2))
     evaluation = evaluate(
         (images, labels),
         (test, real.test.labels),
@@ -163,7 +163,13 @@ def _taught(teacher: str, order: str | None, real: RealData) -> StoredNet:
 
 def _subject(manifest: Manifest, real: RealData) -> Subject:
     method = str(manifest.method["kind"])
-    return Subject(name=manifest.name, method=method, data=real.name, set_seed=manifest.seed)
+    return Subject(
+        name=manifest.name,
+        method=method,
+        data=real.name,
+        set_seed=manifest.seed,
+        tiles=manifest.parts**2,
+    )
 
 
 def _known(teacher: StoredNet, images: Tensor, real: RealData, folder: Path, device: str) -> float | None:

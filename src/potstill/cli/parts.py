@@ -26,6 +26,8 @@ class Kind(StrEnum):
     priors = "priors"
     solvers = "solvers"
     objectives = "objectives"
+    matchings = "matchings"
+    canvases = "canvases"
     negatives = "negatives"
     nets = "nets"
     protocols = "protocols"
@@ -59,6 +61,8 @@ def _tables() -> dict[Kind, Callable[[], list[str]]]:
         Kind.priors: table("potstill.priors", "PRIORS"),
         Kind.solvers: table("potstill.priors.prior", "SOLVERS"),
         Kind.objectives: table("potstill.guidance.scores", "OBJECTIVES"),
+        Kind.matchings: table("potstill.objectives", "MATCHINGS"),
+        Kind.canvases: table("potstill.canvas", "CANVASES"),
         Kind.negatives: table("potstill.concepts.negatives", "NEGATIVES"),
         Kind.nets: table("potstill.nets", "NETS"),
         Kind.protocols: table("potstill.evaluation", "PROTOCOLS"),

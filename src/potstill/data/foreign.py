@@ -47,6 +47,10 @@ class ForeignSet:
         """All images as uint8 [n, 3, size, size], short sides resized and centres cropped where need be."""
         return self.split.pixels(None, self.manifest.size)
 
+    def examples(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """All images and their labels."""
+        return self.images(), self.labels(keys)
+
     def labels(self, keys: Sequence[str]) -> Tensor:
         """Class positions among `keys`, int64 [n]; raises PotstillError for a class that `keys` lacks."""
         listed = Classes(tuple(keys), tuple(keys))

@@ -26,10 +26,9 @@ class Evaluable(Protocol):
         """The same set cut to the first images of every class; raises PotstillError where it has fewer."""
         ...
 
-    def images(self) -> Tensor:
-        """All images as uint8 [n, 3, size, size]."""
-        ...
+    def examples(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What students train on: images [n, 3, size, size], uint8 or float around [0, 1], and labels, int64 [n].
 
-    def labels(self, keys: Sequence[str]) -> Tensor:
-        """Their class positions among `keys`, int64 [n]; raises PotstillError for a class that `keys` lacks."""
+        Labels are positions among `keys`; raises PotstillError for a class that `keys` lacks.
+        """
         ...

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, sha256
 from potstill.core.settings import from_plain
+from potstill.distilled.mosaic import unfolded
 
 FORMAT = 1
 MANIFEST, METADATA, PARTIAL = "potstill.json", "metadata.jsonl", "metadata.partial.jsonl"
+EXACT = "images.safetensors"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,7 +75,8 @@ class Manifest:
     over resumed runs; `peak_memory_gib` is the process's (2^30 bytes). `real_scores` holds, for every class and
     phrase, the 5, 50 and 95 per cent quantiles of the cosine on real images of the class, and `real_means` those of
     an image's mean over its phrases. `spread` and `real_spread` are the mean of 1 - cosine between embeddings of two
-    images of a class, in the set and among real images.
+    images of a class, in the set and among real images. An image stands for `parts` x `parts` training images, its
+    tiles (see `mosaic`).
     """
 
     format: int = FORMAT
@@ -93,6 +98,7 @@ class Manifest:
     real_means: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     real_spread: Mapping[str, float] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
+    parts: int = 1
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -135,10 +141,32 @@ class DistilledSet:
         return DistilledSet(self.folder, self.manifest, kept)
 
     def images(self) -> Tensor:
-        """All images as uint8 [n, 3, height, width], in the order of `records`."""
+        """All images as uint8 [n, 3, height, width], in the order of `records`, as a person sees them."""
         paths = [self.folder / record.slot.file_name for record in self.records]
         arrays = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
         return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+    def examples(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What students train on: images and their labels among `keys`, int64 [n].
+
+        Images are uint8, or float32 around [0, 1] where the method's own values were kept; tiles count as images.
+        """
+        images, labels = self._exact(), self.labels(keys)
+        parts = self.manifest.parts
+        if parts > 1:
+            floats = images if images.is_floating_point() else images.float() / 255
+            images, labels = unfolded(floats, parts), labels.repeat_interleave(parts**2)
+        return images, labels
+
+    def _exact(self) -> Tensor:
+        file = self.folder / EXACT
+        if not file.is_file():
+            return self.images()
+        try:
+            held = load_file(file)
+            return torch.stack([held[record.slot.file_name] for record in self.records])
+        except (SafetensorError, KeyError) as error:
+            raise PotstillError(f"{file} does not hold the set's images: {error}") from error
 
     def labels(self, keys: Sequence[str]) -> Tensor:
         """Class positions among `keys`, int64 [n]; raises PotstillError for a class that `keys` lacks."""
@@ -158,9 +186,16 @@ class DistilledSet:
                 faults.append(f"{file} is missing")
             elif sha256(file) != record.sha256:
                 faults.append(f"{file} was altered: its SHA-256 is not the one on record")
+        if not faults and not torch.equal(rounded(self._exact()), self.images()):
+            faults.append(f"{self.folder / EXACT} was altered: its images are not those of the PNG files")
         known = {self.folder / slot.file_name for slot in held}
         surplus = [file for file in sorted(self.folder.glob("train/**/*.png")) if file not in known]
         return faults + [f"{file} belongs to no record" for file in surplus]
+
+
+def rounded(images: Tensor) -> Tensor:
+    """Float images around [0, 1] as uint8, cut to what that can hold; uint8 images as they are."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8) if images.is_floating_point() else images
 
 
 def read_records(file: Path) -> list[Record]:

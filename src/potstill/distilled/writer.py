@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import sha256, write_json, write_text, write_whole
 from potstill.core.settings import to_plain
 from potstill.distilled.set import (
+    EXACT,
     MANIFEST,
     METADATA,
     PARTIAL,
@@ -66,9 +68,23 @@ class Writer:
         """The places still to be filled, in order."""
         return [slot for slot in self.manifest.slots() if slot not in self._records]
 
-    def add(self, made: Mapping[Slot, tuple[Tensor, Mapping[str, Any]]], seconds: float) -> None:
-        """Keeps a batch for good: uint8 [3, height, width] images and their details, and the seconds it took."""
+    def add(
+        self,
+        made: Mapping[Slot, tuple[Tensor, Mapping[str, Any]]],
+        seconds: float,
+        exact: Mapping[Slot, Tensor] | None = None,
+    ) -> None:
+        """Keeps a batch for good: uint8 [3, height, width] images and their details, and the seconds it took.
+
+        `exact` are the same images as float32, where 8 bits would not hold them.
+        """
         records = []
+        if exact:
+            file = self.folder / EXACT
+            values = (load_file(file) if file.exists() else {}) | {
+                slot.file_name: image.contiguous() for slot, image in exact.items()
+            }
+            write_whole(file, lambda path: save_file(values, path))
         for slot, (image, details) in made.items():
             file = self.folder / slot.file_name
             write_whole(file, _png(image))

@@ -33,12 +33,16 @@ from potstill.nets.store import StoredNet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is evaluated, for the record: a recipe's name, its method, the data set and the set's seed."""
+    """What is evaluated, for the record: a recipe's name, its method, the data set and the set's seed.
+
+    `tiles` is how many training images an image of the set is made of.
+    """
 
     name: str
     method: str
     data: str
     set_seed: int
+    tiles: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +100,7 @@ def evaluate(
         set_seed=subject.set_seed,
         method=subject.method,
         data=subject.data,
-        ipc=round(len(train[0]) / len(classes)),
+        ipc=round(len(train[0]) / len(classes) / subject.tiles),
         protocol=protocol.label,
         student=student.label,
         teacher=asked.spec.label if asked else stored.teacher if stored else None,
@@ -192,9 +196,10 @@ def _counted(on_step: OnStep, done: int, total: int) -> OnStep:
 
 
 def _check(name: str, images: Tensor, labels: Tensor, classes: int) -> None:
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != (3, *images.shape[-1:] * 2):
+    known = images.dtype in (torch.uint8, torch.float32)
+    if not known or images.ndim != 4 or images.shape[1:] != (3, *images.shape[-1:] * 2):
         found = f"{images.dtype} {list(images.shape)}"
-        raise PotstillError(f"{name} images must be uint8 [n, 3, s, s], not {found}")
+        raise PotstillError(f"{name} images must be uint8 or float32 [n, 3, s, s], not {found}")
     if not len(images) or len(labels) != len(images):
         raise PotstillError(
             f"{name} needs as many labels as images and some, not {len(labels)}, {len(images)}"

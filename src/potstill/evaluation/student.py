@@ -17,7 +17,7 @@ from potstill.nets.spec import Net, build
 TEST_ROWS = 256
 
 Labelled = tuple[Tensor, Tensor]
-"""Images, uint8 [n, 3, s, s], and their labels, int64 [n]."""
+"""Images [n, 3, s, s], uint8 or, to train on, float32 around [0, 1], and their labels, int64 [n]."""
 
 
 def train_student(

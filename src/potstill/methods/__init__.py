@@ -15,5 +15,6 @@ METHODS = Table(
         "guided": "potstill.methods.guided:Guided",
         "sre2l": "potstill.methods.sre2l:Sre2l",
         "d4m": "potstill.methods.d4m:D4M",
+        "matching": "potstill.methods.matching:Matching",
     },
 )

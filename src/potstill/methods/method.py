@@ -13,10 +13,14 @@ from potstill.distilled import Slot
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One image as uint8 [3, height, width], and what is worth writing down about it."""
+    """One image as uint8 [3, height, width], and what is worth writing down about it.
+
+    `exact` is the same image as float32 around [0, 1], where 8 bits don't hold what was made.
+    """
 
     image: Tensor
     details: Mapping[str, Any] = field(default_factory=dict)
+    exact: Tensor | None = None
 
 
 class Maker(Protocol):

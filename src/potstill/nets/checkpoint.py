@@ -1,7 +1,6 @@
 """Training that outlives its process: all that an epoch leaves behind, in one file that is always whole."""
 
 import math
-import pickle
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import write_whole
+from potstill.core.state import load_state, save_state
 from potstill.nets.average import Average
 
 
@@ -49,7 +48,7 @@ class Checkpoint:
             "generator": generator.get_state(),
             "average": average.state() if average else None,
         }
-        write_whole(self.path, lambda path: torch.save(state, path))
+        save_state(self.path, state)
         self._saved = time.monotonic()
 
     def load(
@@ -71,12 +70,7 @@ class Checkpoint:
         return state["done"], state["loss"]
 
     def _read(self) -> dict[str, Any]:
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise PotstillError(
-                f"{self.path} is no whole checkpoint: delete it to start over ({error})"
-            ) from error
+        state = load_state(self.path)
         if state.get("identity") != self.identity:
             raise PotstillError(
                 f"{self.path} belongs to another training (data, net, settings or versions differ); delete it or "

@@ -91,9 +91,9 @@ def fit(
 ) -> float:
     """Trains a module in place and returns the mean loss of the last epoch.
 
-    Images are uint8 [n, 3, s, s] and labels int64 [n]; they are moved to the module's device once and
-    computed on in its dtype. Order and augmentation come from `generator` alone. The same call gives the
-    same bits on a CPU with the same number of threads, also where a `checkpoint` lets it go on after a kill.
+    Images [n, 3, s, s] are uint8, or float around [0, 1], and labels int64 [n]; they are moved to the module's
+    device once and computed on in its dtype. Order and augmentation come from `generator` alone. The same call
+    gives the same bits on a CPU with the same number of threads, also where a `checkpoint` lets it go on after a kill.
     `on_step` hears of each epoch its mean loss and its learning rate. The module is left in eval mode.
     Raises PotstillError without images and where the loss is not finite any more.
     """
@@ -146,10 +146,12 @@ def views(
     generator: torch.Generator,
     epoch: int = 0,
 ) -> Iterator[View]:
-    """The views of one epoch, drawn from `generator`: pixels are uint8 [n, h, w, 3], targets int64 [n]."""
+    """The views of one epoch, drawn from `generator`: pixels [n, h, w, 3], uint8 or float, targets int64 [n]."""
     for index, order in enumerate(batches(len(pixels), batch, generator)):
         rows = order.to(pixels.device)
-        images = pixels[rows].permute(0, 3, 1, 2).to(dtype).div_(255)
+        images = pixels[rows].permute(0, 3, 1, 2).to(dtype)
+        if not pixels.is_floating_point():
+            images.div_(255)
         shares = functional.one_hot(targets[rows], classes).to(dtype)
         images, shares = augment(images, shares, generator)
         yield View(images=images, shares=shares, rows=rows, epoch=epoch, index=index)

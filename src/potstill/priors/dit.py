@@ -1,6 +1,7 @@
 """The class-conditional diffusion transformer (diffusers' DiTPipeline)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,8 +35,23 @@ class DiT(Prior):
     def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The network's raw output, the learned variance left out."""
         noisy = x_t.to(self.transformer.dtype)
-        raw = self.transformer(noisy, timestep=t, class_labels=condition.values["class"]).sample
+        rows, learned = condition.values.get("class"), condition.values.get("embedding")
+        if learned is None:
+            raw = self.transformer(noisy, timestep=t, class_labels=rows).sample
+        else:
+            with _told(self._embedders(), learned.to(noisy.dtype)):
+                nothing = torch.zeros(len(noisy), dtype=torch.int64, device=noisy.device)
+                raw = self.transformer(noisy, timestep=t, class_labels=nothing).sample
         return raw[:, : self.transformer.config.in_channels]
+
+    def learnable(self, condition: Condition) -> Condition:
+        """The classes' embedding in every block, [n, blocks, d]: diffusers gives each block a table of its own."""
+        rows = condition.values["class"]
+        tables = [embedder.embedding_table(rows) for embedder in self._embedders()]
+        return Condition({"embedding": torch.stack(tables, 1).float()})
+
+    def _embedders(self) -> list[Any]:
+        return [block.norm1.emb.class_embedder for block in self.transformer.transformer_blocks]
 
     def condition(self, requests: Sequence[Request]) -> Condition:
         """The classes' rows in the label table; raises PotstillError for a class that the prior does not know."""
@@ -45,7 +61,10 @@ class DiT(Prior):
     def null_condition(self, condition: Condition) -> Condition:
         """The null class for every image."""
         null = self.transformer.config.num_embeds_ada_norm
-        return Condition({"class": torch.full_like(condition.values["class"], null)})
+        if "class" in condition.values:
+            return Condition({"class": torch.full_like(condition.values["class"], null)})
+        count = len(condition.values["embedding"])
+        return self.learnable(Condition({"class": torch.full((count,), null, device=self.device)}))
 
     def class_row(self, key: str, name: str) -> int:
         """A class's row in the label table, by WordNet id for ImageNet's classes, else by key or name."""
@@ -57,3 +76,18 @@ class DiT(Prior):
         raise PotstillError(
             f"this prior does not know class {key!r} ({name}). It knows: {', '.join(list(self.labels)[:20])}"
         )
+
+
+@contextmanager
+def _told(embedders: Sequence[Any], learned: Tensor) -> Iterator[None]:
+    """Inside, block i's label table answers with its part of `learned` [n, blocks, d], whatever is asked."""
+    answers = [learned[:, place] for place in range(len(embedders))]
+    hooks = [
+        embedder.register_forward_hook(lambda module, inputs, output, answer=answer: answer)
+        for embedder, answer in zip(embedders, answers, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

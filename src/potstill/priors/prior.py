@@ -73,13 +73,22 @@ class Prior(ABC):
 
         place = resolve(source)
         try:
-            pipe = DiffusionPipeline.from_pretrained(place, dtype=dtype, use_safetensors=True)
+            index: Any = DiffusionPipeline.load_config(place)
+            kind = str(index["_class_name"])
+            if kind not in PRIORS:
+                raise unknown("diffusers pipeline", kind, PRIORS, place)
+            prior = PRIORS[kind]
+            pipe = prior.pipeline().from_pretrained(place, dtype=dtype, use_safetensors=True)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise PotstillError(f"cannot load the pipeline {source!r} from {place}: {error}") from error
-        kind = type(pipe).__name__
-        if kind not in PRIORS:
-            raise unknown("diffusers pipeline", kind, PRIORS, place)
-        return PRIORS[kind](pipe.to(device))
+        return prior(pipe.to(device))
+
+    @staticmethod
+    def pipeline() -> Any:
+        """The class that opens the prior's folders: diffusers' own choice, unless the prior has its own."""
+        from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+        return DiffusionPipeline
 
     @property
     def device(self) -> torch.device:
@@ -108,6 +117,10 @@ class Prior(ABC):
     def null_condition(self, condition: Condition) -> Condition:
         """The unconditional counterpart of a condition, for classifier-free guidance."""
 
+    def learnable(self, condition: Condition) -> Condition:
+        """The same condition as float tensors that a gradient can reach; `predict` takes either."""
+        return condition
+
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The clean latent [n, c, h, w] that the network sees in noisy latents, at one timestep for all."""
 
@@ -126,6 +139,10 @@ class Prior(ABC):
         """The mean latent [n, c, h, w], scaled, of pixels [n, 3, h, w] in [0, 1]."""
         posterior = self.vae.encode((pixels * 2 - 1).to(self.vae.dtype)).latent_dist
         return posterior.mean.float() * self.vae.config.scaling_factor
+
+    def quantise(self, latents: Tensor) -> Tensor:
+        """Latents [n, c, h, w] as decoding takes them: unchanged where the latent space is continuous."""
+        return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels around [0, 1], not clamped, of scaled latents; the gradient reaches the latents."""

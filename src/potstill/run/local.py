@@ -30,6 +30,20 @@ class Grouping(Protocol):
         ...
 
 
+@runtime_checkable
+class Enduring(Protocol):
+    """A maker whose work outlives its process: it keeps its state in the set's folder and goes on from there."""
+
+    @property
+    def parts(self) -> int:
+        """An image is made of parts x parts training images."""
+        ...
+
+    def keep_in(self, folder: Path) -> None:
+        """Where to keep the state."""
+        ...
+
+
 def distill(
     method: Method,
     real: RealData,
@@ -50,6 +64,7 @@ def distill(
     with other settings.
     """
     maker = method.prepare(real, seed=seed, images_per_class=images_per_class, device=device)
+    enduring = maker if isinstance(maker, Enduring) else None
     weights = dict(maker.weights) | (dict(witness.weights) if witness else {})
     manifest = Manifest(
         name=name,
@@ -65,8 +80,11 @@ def distill(
         real_scores=witness.space.real_scores() if witness else {},
         real_means=witness.space.real_means() if witness else {},
         real_spread=witness.real_spread if witness else {},
+        parts=enduring.parts if enduring else 1,
     )
     writer = Writer(out, manifest)
+    if enduring:
+        enduring.keep_in(out)
     total = len(manifest.slots())
     while missing := writer.missing:
         slots = maker.group(missing) if isinstance(maker, Grouping) else missing[:batch]
@@ -80,6 +98,7 @@ def distill(
                 for slot, one, notes in zip(slots, made, seen, strict=True)
             },
             seconds,
+            {slot: one.exact for slot, one in zip(slots, made, strict=True) if one.exact is not None},
         )
         on_step(Step(stage="distill", index=total - len(missing) + len(slots), total=total))
     found = witness.spread(writer.folder, writer.manifest.slots()) if witness else {}

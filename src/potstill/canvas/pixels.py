@@ -1,0 +1,93 @@
+"""Pixels themselves, whole or in tiles."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from potstill.canvas.canvas import Learned
+from potstill.canvas.start import real_starts
+from potstill.core.errors import PotstillError
+from potstill.core.progress import OnStep
+from potstill.core.seeds import generator
+from potstill.data.real import RealData
+from potstill.distilled import Slot
+from potstill.distilled.mosaic import folded, unfolded
+from potstill.nets.layers import DEVIATION, MEAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """Every pixel is learned, in normalised colours (ImageNet's mean and deviation, as our nets have them).
+
+    Source: DC (Zhao et al. 2021, arXiv:2006.05929) begins from standard normal noise, its successors from real images.
+    With `parts` above 1 it is IDM's partitioning (Zhao et al. 2023, arXiv:2307.09742): an image is parts x parts tiles,
+    each begun from a real image of its own and enlarged to the whole where it is matched or trained on. Values may
+    leave [0, 1]. `size` is the side in pixels; None takes the data set's own. Raises PotstillError where tiles do not
+    fill the side.
+    """
+
+    kind: Literal["pixels"] = "pixels"
+    start: Literal["real", "noise"] = "real"
+    rate: float = 0.1
+    parts: int = 1
+    size: int | None = None
+
+    def prepare(
+        self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str, on_step: OnStep
+    ) -> "PixelSurface":
+        """The start, drawn for each slot by itself."""
+        size = self.size or real.size
+        if self.parts < 1 or size % self.parts:
+            raise PotstillError(f"images of {size} px cannot be cut into {self.parts} x {self.parts} tiles")
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
+        if self.start == "noise":
+            draws = (generator(seed, "pixels", slot.key, slot.index) for slot in slots)
+            begun = torch.stack([torch.randn(3, size, size, generator=draw) for draw in draws])
+        else:
+            images, _ = real_starts(real, slots, size=size, seed=seed, each=self.parts**2)
+            begun = (folded(images, self.parts) - mean) / deviation
+        pixels = begun.to(device).requires_grad_()
+        return PixelSurface(pixels, self.rate, self.parts, mean.to(device), deviation.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class PixelSurface:
+    """Pixels made ready: normalised colours [n, 3, size, size]."""
+
+    pixels: Tensor
+    rate: float
+    parts: int
+    mean: Tensor
+    deviation: Tensor
+
+    @property
+    def size(self) -> int:
+        """The images' side, in pixels."""
+        return self.pixels.shape[-1]
+
+    @property
+    def copies(self) -> int:
+        """An image a tile."""
+        return self.parts**2
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """None are used."""
+        return {}
+
+    @property
+    def learned(self) -> Mapping[str, Learned]:
+        """The pixels."""
+        return {"pixels": Learned(self.pixels, self.rate)}
+
+    def images(self, rows: slice) -> Tensor:
+        """Tiles enlarged, one after the other."""
+        return unfolded(self.pixels[rows] * self.deviation + self.mean, self.parts)
+
+    @torch.no_grad()
+    def kept(self, rows: slice) -> Tensor:
+        """Whole images."""
+        return self.pixels[rows] * self.deviation + self.mean

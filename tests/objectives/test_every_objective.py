@@ -1,0 +1,97 @@
+"""What holds for every objective of the table."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from potstill.core.errors import PotstillError
+from potstill.core.seeds import generator
+from potstill.data.real import RealData
+from potstill.objectives import MATCHINGS, Matcher
+
+SIZE, IPC = 8, 2
+SETTINGS: dict[str, dict[str, Any]] = {
+    "gradient": {"net": "convnet-3-instance-w4", "batch": 500},
+    "distribution": {"net": "convnet-3-instance-w4", "batch": 500},
+}
+LABELS = torch.arange(3).repeat_interleave(IPC)
+
+
+def ready(name: str, real: RealData, seed: int = 0, **changes: Any) -> Matcher:
+    made = MATCHINGS[name](**SETTINGS[name] | changes)
+    matcher = made.prepare(real, images_per_class=IPC, copies=1, size=SIZE, seed=seed, device="cpu")
+    matcher.begin(0)
+    return matcher
+
+
+def noise() -> Tensor:
+    return torch.rand(len(LABELS), 3, SIZE, SIZE, generator=generator("noise"))
+
+
+@pytest.mark.parametrize("name", MATCHINGS)
+@pytest.mark.parametrize("operations", [(), ("color", "crop", "cutout", "scale", "rotate")])
+class TestEveryObjective:
+    def test_least_where_synthetic_is_real(
+        self, name: str, operations: tuple[str, ...], few: RealData
+    ) -> None:
+        """All real images of a class are the two synthetic ones, so that every batch is the synthetic set."""
+        same = few.train.take([few.train.of_class(label)[i] for label in range(3) for i in range(IPC)])
+        twins = RealData(few.name, few.classes, same, few.test, few.size, few.mirror)
+        matcher = ready(name, twins, operations=operations)
+        images = same.pixels(None, SIZE).float() / 255
+        least, other = (matcher.loss(part.requires_grad_(), LABELS, 0).item() for part in (images, noise()))
+        assert abs(least) < 0.02 * other, (
+            "not quite 0: a row of zeros counts 1 in the public code of gradients"
+        )
+
+    def test_the_order_within_a_class_does_not_matter(
+        self, name: str, operations: tuple[str, ...], few: RealData
+    ) -> None:
+        matcher, images = ready(name, few, operations=operations), noise()
+        swapped = images.unflatten(0, (3, IPC)).flip(1).flatten(0, 1)
+        one, other = (matcher.loss(part.requires_grad_(), LABELS, 0).item() for part in (images, swapped))
+        assert one == pytest.approx(other, rel=1e-4)
+
+    def test_the_same_draws_again(self, name: str, operations: tuple[str, ...], few: RealData) -> None:
+        """By (seed, iteration, step) and nothing else; another seed or iteration draws otherwise."""
+        losses = []
+        for seed, iteration in ((0, 3), (0, 3), (1, 3), (0, 4)):
+            matcher = ready(name, few, seed, operations=operations, batch=20)
+            matcher.begin(iteration)
+            losses.append(matcher.loss(noise().requires_grad_(), LABELS, 0).item())
+        assert losses[0] == losses[1] and len(set(losses)) == 3
+
+    def test_the_gradient_is_that_of_finite_differences(
+        self, name: str, operations: tuple[str, ...], few: RealData
+    ) -> None:
+        """In float64, along random directions."""
+        matcher: Any = ready(name, few, operations=operations, batch=20)
+        matcher.net.double()
+        matcher.real = _Double(matcher.real)
+        images = noise().double().requires_grad_()
+        (found,) = torch.autograd.grad(matcher.loss(images, LABELS, 0), images)
+        for seed in range(3):
+            way = torch.randn(images.shape, generator=generator("way", seed)).double()
+            way, by = way / way.norm(), 1e-5
+            ahead, behind = (
+                matcher.loss((images.detach() + sign * by * way).requires_grad_(), LABELS, 0).item()
+                for sign in (1, -1)
+            )
+            slope = (found * way).sum().item()
+            assert (ahead - behind) / (2 * by) == pytest.approx(slope, rel=2e-4, abs=1e-6)
+
+
+class _Double:
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def draw(self, *arguments: Any) -> Tensor:
+        return self.inner.draw(*arguments).double()
+
+
+@pytest.mark.parametrize("name", MATCHINGS)
+def test_uneven_classes_are_refused(name: str, few: RealData) -> None:
+    with pytest.raises(PotstillError, match="equally many images"):
+        ready(name, few).loss(noise().requires_grad_(), torch.tensor([0, 0, 0, 1, 2, 2]), 0)
