@@ -1,4 +1,7 @@
-"""What holds for every objective of the table."""
+"""What holds for every objective that compares real and synthetic images directly.
+
+Trajectories are compared with those of experts: tests/objectives/test_trajectory.py.
+"""
 
 from typing import Any
 
@@ -30,7 +33,7 @@ def noise() -> Tensor:
     return torch.rand(len(LABELS), 3, SIZE, SIZE, generator=generator("noise"))
 
 
-@pytest.mark.parametrize("name", MATCHINGS)
+@pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("operations", [(), ("color", "crop", "cutout", "scale", "rotate")])
 class TestEveryObjective:
     def test_least_where_synthetic_is_real(
@@ -91,7 +94,7 @@ class _Double:
         return self.inner.draw(*arguments).double()
 
 
-@pytest.mark.parametrize("name", MATCHINGS)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_uneven_classes_are_refused(name: str, few: RealData) -> None:
     with pytest.raises(PotstillError, match="equally many images"):
         ready(name, few).loss(noise().requires_grad_(), torch.tensor([0, 0, 0, 1, 2, 2]), 0)

@@ -11,5 +11,6 @@ CANVASES = Table(
         "pixels": "potstill.canvas.pixels:Pixels",
         "latents": "potstill.canvas.latents:Latents",
         "chain": "potstill.canvas.chain:Chain",
+        "gan-code": "potstill.canvas.gan_code:GanCode",
     },
 )

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 
 from potstill.cli import (
+    buffer,
     compare,
     concepts,
     demo,
@@ -35,6 +36,7 @@ app.command()(parts.show)
 app.add_typer(concepts.concepts, name="concepts")
 app.command()(distill.distill)
 app.command()(teach.teach)
+app.command()(buffer.buffer)
 app.command()(label.label)
 app.command()(evaluate.evaluate)
 app.command()(score.score)

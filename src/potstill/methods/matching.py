@@ -15,6 +15,7 @@ from torch import Tensor
 
 from potstill.canvas import Learned, Surface
 from potstill.canvas.chain import Chain
+from potstill.canvas.gan_code import GanCode
 from potstill.canvas.latents import Latents
 from potstill.canvas.pixels import Pixels
 from potstill.core.errors import PotstillError
@@ -30,6 +31,7 @@ from potstill.methods.pruning import Pruning
 from potstill.objectives import Matcher
 from potstill.objectives.distribution import DistributionMatching
 from potstill.objectives.gradient import GradientMatching
+from potstill.objectives.trajectory import TrajectoryMatching
 
 STATE, PREVIEWS = "matching.pt", "previews"
 SECONDS = 60.0
@@ -48,8 +50,8 @@ class Matching:
     """
 
     kind: Literal["matching"] = "matching"
-    objective: GradientMatching | DistributionMatching
-    canvas: Pixels | Latents | Chain
+    objective: GradientMatching | DistributionMatching | TrajectoryMatching
+    canvas: Pixels | Latents | Chain | GanCode
     iterations: int = 1000
     momentum: float = 0.5
     chunk: int | None = None

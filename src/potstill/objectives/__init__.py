@@ -9,5 +9,6 @@ MATCHINGS = Table(
     {
         "gradient": "potstill.objectives.gradient:GradientMatching",
         "distribution": "potstill.objectives.distribution:DistributionMatching",
+        "trajectory": "potstill.objectives.trajectory:TrajectoryMatching",
     },
 )

@@ -1,6 +1,8 @@
 """Frozen generators behind one convention: (noisy latent, timestep, condition) to clean latent."""
 
 from potstill.core.table import Table
+from potstill.priors.generator import Generator as Generator
+from potstill.priors.generator import load_generator as load_generator
 from potstill.priors.prior import Condition as Condition
 from potstill.priors.prior import Prior as Prior
 from potstill.priors.prior import Request as Request

@@ -9,6 +9,7 @@ from potstill.methods.matching import Matching
 from potstill.nets.siamese import OPERATIONS
 from potstill.objectives.distribution import DistributionMatching
 from potstill.objectives.gradient import GradientMatching
+from potstill.objectives.trajectory import TrajectoryMatching
 from potstill.recipes import digits
 from potstill.recipes.recipe import Recipe
 
@@ -45,6 +46,13 @@ def digits_dm() -> Recipe:
         "DM: class means of features matched",
         Matching(objective=DM, canvas=Pixels(rate=1.0), iterations=500),
     )
+
+
+def digits_mtt() -> Recipe:
+    """MTT from real digits, after experts that `potstill buffer` trained."""
+    objective = TrajectoryMatching(buffer="runs/buffer", steps=10, expert_epochs=2, max_start=5)
+    method = Matching(objective=objective, canvas=Pixels(rate=100.0), iterations=200)
+    return _digits("digits-mtt", "MTT: trajectories of experts followed", method)
 
 
 def digits_dm_latents() -> Recipe:

@@ -1,0 +1,49 @@
+"""`buffer`: experts trained on real images, for trajectory matching."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from potstill.cli.terminal import Device, Json, Only, SkipBad, Test, emit, progress
+
+
+def buffer(
+    out: Annotated[Path, typer.Argument(help="The buffer's folder; a killed run goes on in it.")],
+    data: Annotated[
+        str, typer.Option(help="digits, an image folder, a parquet file or folder, or hub:ID.")
+    ] = "digits",
+    test: Test = None,
+    classes: Only = None,
+    net: Annotated[
+        str, typer.Option(help="convnet-3-instance, convnet-5-instance, ...")
+    ] = "convnet-3-instance",
+    size: Annotated[
+        int | None, typer.Option(help="The images' side in px; that of the data by default.")
+    ] = None,
+    experts: Annotated[int, typer.Option(min=1, help="How many nets are trained.")] = 100,
+    epochs: Annotated[int, typer.Option(min=1)] = 50,
+    batch: Annotated[int, typer.Option(min=1)] = 256,
+    rate: Annotated[float, typer.Option(help="The learning rate of every epoch.")] = 0.01,
+    seed: Annotated[int, typer.Option()] = 0,
+    skip_bad: SkipBad = False,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Trains experts on real images and keeps them after every epoch, for trajectory matching."""
+    from potstill.buffers import make_buffer
+    from potstill.data import load
+    from potstill.objectives.experts import Experts
+
+    wanted = Experts(net=net, count=experts, epochs=epochs, batch=batch, rate=rate, size=size)
+    with progress() as on_step:
+        real = load(data, classes=classes, test=test, skip_bad=skip_bad, on_step=on_step)
+        made = make_buffer(real, out, wanted, seed=seed, device=device, on_step=on_step)
+    held = made.contents
+    emit(
+        {"folder": str(out), "contents": held},
+        as_json,
+        lambda: (
+            f"{out}: {wanted.count} experts, {wanted.net}, {wanted.epochs} epochs on {held.data} at {held.size} px"
+        ),
+    )
