@@ -18,6 +18,7 @@ SIZE, IPC = 8, 2
 SETTINGS: dict[str, dict[str, Any]] = {
     "gradient": {"net": "convnet-3-instance-w4", "batch": 500},
     "distribution": {"net": "convnet-3-instance-w4", "batch": 500},
+    "idm": {"net": "convnet-3-instance-w4", "batch": 500, "steps": 1},
 }
 LABELS = torch.arange(3).repeat_interleave(IPC)
 
@@ -71,7 +72,7 @@ class TestEveryObjective:
     ) -> None:
         """In float64, along random directions."""
         matcher: Any = ready(name, few, operations=operations, batch=20)
-        matcher.net.double()
+        (matcher.seen.net if name == "idm" else matcher.net).double()
         matcher.real = _Double(matcher.real)
         images = noise().double().requires_grad_()
         (found,) = torch.autograd.grad(matcher.loss(images, LABELS, 0), images)
@@ -88,7 +89,7 @@ class TestEveryObjective:
 
 class _Double:
     def __init__(self, inner: Any) -> None:
-        self.inner = inner
+        self.inner, self.rows = inner, inner.rows
 
     def draw(self, *arguments: Any) -> Tensor:
         return self.inner.draw(*arguments).double()

@@ -10,6 +10,7 @@ from potstill.cli import (
     buffer,
     compare,
     concepts,
+    convert,
     demo,
     distill,
     evaluate,
@@ -37,6 +38,7 @@ app.add_typer(concepts.concepts, name="concepts")
 app.command()(distill.distill)
 app.command()(teach.teach)
 app.command()(buffer.buffer)
+app.command()(convert.convert)
 app.command()(label.label)
 app.command()(evaluate.evaluate)
 app.command()(score.score)

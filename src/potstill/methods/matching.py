@@ -31,6 +31,7 @@ from potstill.methods.pruning import Pruning
 from potstill.objectives import Matcher
 from potstill.objectives.distribution import DistributionMatching
 from potstill.objectives.gradient import GradientMatching
+from potstill.objectives.idm import Idm
 from potstill.objectives.trajectory import TrajectoryMatching
 
 STATE, PREVIEWS = "matching.pt", "previews"
@@ -50,7 +51,7 @@ class Matching:
     """
 
     kind: Literal["matching"] = "matching"
-    objective: GradientMatching | DistributionMatching | TrajectoryMatching
+    objective: GradientMatching | DistributionMatching | TrajectoryMatching | Idm
     canvas: Pixels | Latents | Chain | GanCode
     iterations: int = 1000
     momentum: float = 0.5

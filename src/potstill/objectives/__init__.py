@@ -9,6 +9,7 @@ MATCHINGS = Table(
     {
         "gradient": "potstill.objectives.gradient:GradientMatching",
         "distribution": "potstill.objectives.distribution:DistributionMatching",
+        "idm": "potstill.objectives.idm:Idm",
         "trajectory": "potstill.objectives.trajectory:TrajectoryMatching",
     },
 )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
+from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.nets.siamese import Siamese
 
@@ -24,11 +25,19 @@ class RealBatches:
         rows = [real.train.of_class(label) for label in range(len(real.classes))]
         return cls(real.train.pixels(None, size).to(device), rows)
 
-    def draw(self, label: int, count: int, generator: torch.Generator) -> Tensor:
+    def draw(self, label: int, count: int, draws: torch.Generator) -> Tensor:
         """At most `count` different images of a class, float32 [m, 3, s, s] in [0, 1]."""
         own = self.rows[label]
-        chosen = own[torch.randperm(len(own), generator=generator)[:count]]
+        chosen = own[torch.randperm(len(own), generator=draws)[:count]]
         return self.pixels[chosen.to(self.pixels.device)].float() / 255
+
+    def any(self, count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """`count` images of whatever class, with replacement, float32 in [0, 1], and their labels, int64."""
+        sizes = torch.tensor([len(own) for own in self.rows])
+        labels = torch.arange(len(sizes)).repeat_interleave(sizes)
+        chosen = torch.randint(len(labels), (count,), generator=draws)
+        rows = torch.cat(list(self.rows))[chosen].to(self.pixels.device)
+        return self.pixels[rows].float() / 255, labels[chosen].to(self.pixels.device)
 
 
 def siamese(operations: Sequence[str], mirror: bool) -> Siamese | None:
@@ -45,6 +54,21 @@ def changed(images: Tensor, change: Siamese | None, draws: torch.Generator) -> T
     if change is None:
         return images
     return change(images, images.new_empty(len(images), 0), draws)[0]
+
+
+def alike(
+    real: RealBatches, images: Tensor, count: int, change: Siamese | None, *identity: int | str
+) -> tuple[list[Tensor], list[Tensor]]:
+    """For every class `count` real images and its own synthetic ones, both changed in the same way.
+
+    `images` are class after class, equally many each; `identity` seeds what is drawn.
+    """
+    drawn, own = [], []
+    for label, part in enumerate(images.split(len(images) // len(real.rows))):
+        chosen = real.draw(label, count, generator(*identity, label, "real"))
+        drawn.append(changed(chosen, change, generator(*identity, label, "change")))
+        own.append(changed(part, change, generator(*identity, label, "change")))
+    return drawn, own
 
 
 def per_class(labels: Tensor, classes: int) -> int:

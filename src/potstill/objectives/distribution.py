@@ -12,7 +12,7 @@ from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.nets.siamese import OPERATIONS, Siamese
 from potstill.nets.spec import Net, build
-from potstill.objectives.batches import RealBatches, changed, per_class, siamese
+from potstill.objectives.batches import RealBatches, alike, per_class, siamese
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +63,8 @@ class DistributionMatcher:
     def loss(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """Sum over classes |mean of real features - mean of synthetic features|^2."""
         each = per_class(labels, self.classes)
-        real, synthetic = [], []
-        for label, own in enumerate(images.split(each)):
-            identity = (self.seed, "match", self.iteration, label)
-            drawn = self.real.draw(label, self.settings.batch, generator(*identity, "real"))
-            real.append(changed(drawn, self.change, generator(*identity, "change")))
-            synthetic.append(changed(own, self.change, generator(*identity, "change")))
+        identity = (self.seed, "match", self.iteration)
+        real, synthetic = alike(self.real, images, self.settings.batch, self.change, *identity)
         with torch.no_grad():
             wanted = [features(self.net, part).mean(0) for part in real]
         found = features(self.net, torch.cat(synthetic)).unflatten(0, (self.classes, each)).mean(1)

@@ -15,7 +15,7 @@ from potstill.data.real import RealData
 from potstill.nets.fit import batches
 from potstill.nets.siamese import Siamese
 from potstill.nets.spec import Net, build
-from potstill.objectives.batches import RealBatches, changed, per_class, siamese
+from potstill.objectives.batches import RealBatches, alike, changed, per_class, siamese
 
 LOOPS = ((1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10))
 """Images per class from which on, and then the steps of images and the epochs of the net between two of them."""
@@ -81,14 +81,10 @@ class GradientMatcher:
 
     def loss(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """The distance summed over classes, layers and output rows."""
-        each = per_class(labels, self.classes)
-        layers, synthetic, wanted = weighed(self.net), [], []
-        for label, own in enumerate(images.split(each)):
-            identity = (self.seed, "match", self.iteration, step, label)
-            drawn = self.real.draw(label, self.settings.batch, generator(*identity, "real"))
-            real = changed(drawn, self.change, generator(*identity, "change"))
-            synthetic.append(changed(own, self.change, generator(*identity, "change")))
-            wanted.append(class_gradient(self.net, layers, real, label))
+        per_class(labels, self.classes)
+        layers, identity = weighed(self.net), (self.seed, "match", self.iteration, step)
+        real, synthetic = alike(self.real, images, self.settings.batch, self.change, *identity)
+        wanted = [class_gradient(self.net, layers, part, label) for label, part in enumerate(real)]
         found = class_gradients(self.net, layers, torch.cat(synthetic), self.classes)
         pairs = zip(zip(*wanted, strict=True), found, strict=True)
         parts = [apart(torch.stack(one).flatten(2), other.flatten(2)) for one, other in pairs]

@@ -12,5 +12,6 @@ PRIORS = Table(
     {
         "DiTPipeline": "potstill.priors.dit:DiT",
         "StableUnCLIPImg2ImgPipeline": "potstill.priors.unclip:UnCLIP",
+        "ClassLDMPipeline": "potstill.priors.ldm:LDM",
     },
 )

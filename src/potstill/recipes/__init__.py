@@ -31,6 +31,7 @@ RECIPES = Table(
         "digits-dc": "potstill.recipes.matching:digits_dc",
         "digits-dsa": "potstill.recipes.matching:digits_dsa",
         "digits-dm": "potstill.recipes.matching:digits_dm",
+        "digits-idm": "potstill.recipes.matching:digits_idm",
         "digits-mtt": "potstill.recipes.matching:digits_mtt",
         "digits-dm-latents": "potstill.recipes.matching:digits_dm_latents",
         "digits-dm-ld3m": "potstill.recipes.matching:digits_dm_ld3m",

@@ -9,6 +9,7 @@ from potstill.methods.matching import Matching
 from potstill.nets.siamese import OPERATIONS
 from potstill.objectives.distribution import DistributionMatching
 from potstill.objectives.gradient import GradientMatching
+from potstill.objectives.idm import Idm
 from potstill.objectives.trajectory import TrajectoryMatching
 from potstill.recipes import digits
 from potstill.recipes.recipe import Recipe
@@ -46,6 +47,13 @@ def digits_dm() -> Recipe:
         "DM: class means of features matched",
         Matching(objective=DM, canvas=Pixels(rate=1.0), iterations=500),
     )
+
+
+def digits_idm() -> Recipe:
+    """IDM from real digits, four tiles an image."""
+    objective = Idm(net=SMALL, batch=64, nets=10, interval=10, steps=5)
+    method = Matching(objective=objective, canvas=Pixels(rate=0.2, parts=2), iterations=200)
+    return _digits("digits-idm", "IDM: class means in nets in training, tiles", method)
 
 
 def digits_mtt() -> Recipe:
