@@ -2,7 +2,7 @@
 
 `python benchmarks/speed/guidance.py` times arms in turn, several rounds, in one run on the digits world, and prints
 the median ratio of each arm to classifier-free guidance without informing in the same round, with its range.
-`--batch`, `--steps`, `--rounds`, `--threads` change the size of the run.
+`--batch`, `--steps`, `--rounds`, `--threads` change the size of the run, `--arms` takes a few by name.
 """
 
 import argparse
@@ -65,6 +65,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=50)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options.add_argument("--arms", nargs="+", default=[], help="only these, beside the one ratios are of")
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     real = digits()
@@ -74,6 +75,7 @@ def main() -> None:
     makers = {
         name: method.prepare(real, seed=0, images_per_class=len(slots), device="cpu")
         for name, method in arms(chosen.steps).items()
+        if not chosen.arms or name in (BASELINE, *chosen.arms)
     }
     witness = Witness.prepare(WITNESS, real)
     seconds: dict[str, list[float]] = {name: [] for name in makers}
