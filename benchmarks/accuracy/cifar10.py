@@ -1,9 +1,9 @@
 """Coresets of CIFAR-10 under `dc@1`, beside the numbers of the literature.
 
 `python benchmarks/accuracy/cifar10.py --data FOLDER --teacher FOLDER` chooses images at random, by herding and by
-k-center (in the features of a teacher that `potstill teach` made), trains ConvNet-3 with instance norm on the first 1, 10 and 50
-of each class, and writes the table beside this file; it can be stopped at any time and goes on where it was. `--ipc`,
-`--sets` and `--students` set how much of it is done, and the table says how much there is.
+k-center (in the features of a teacher that `potstill teach` made), trains ConvNet-3 with instance norm on the first 1,
+10 and 50 of each class, and writes the table beside this file; it can be stopped at any time and goes on where it was.
+`--ipc`, `--sets` and `--students` set how much of it is done, and the table says how much there is.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Optimised sets of digits: objectives and canvases side by side, on the net they were made with and on others.
 
-`python benchmarks/accuracy/matching.py` makes the sets of the digits recipes, trains students by `dc@1` (ConvNet-3 of width
-32, which the recipes match with, and narrow AlexNet, VGG-11 and ResNet-18, which they never saw), and writes the table
-beside this file; it can be stopped at any time and goes on where it was. `--ipc`, `--sets` and `--arms` say how much of
+`python benchmarks/accuracy/matching.py` makes the sets of the digits recipes, trains students by `dc@1` (ConvNet-3 of
+width 32, which the recipes match with, and narrow AlexNet, VGG-11 and ResNet-18, which they never saw), and writes the
+table beside this file; it can be stopped at any time and goes on where it was. `--ipc`, `--sets`, `--arms` say how much of
 it is done. Widths, iterations and batches are scaled to two cores; `cifar10-*` are recipes with the published numbers.
 """
 
@@ -93,8 +93,8 @@ def written() -> str:
         lines.append(f"| {arm} | {ipc} | {len(own)} | {statistics.mean(own):.0f} |")
     parts = [
         "# Optimised sets of digits",
-        "Made by `python benchmarks/accuracy/matching.py`; two students a set. Scaled to two cores: nets of width 32 and "
-        "batches of 64 real images a class while matching, a few hundred iterations, narrow students.",
+        "Made by `python benchmarks/accuracy/matching.py`; two students a set. Scaled to two cores: nets of width 32 "
+        "and batches of 64 real images a class while matching, a few hundred iterations, narrow students.",
         table(evaluations, baseline="digits-random"),
         "## What making a set took",
         "\n".join(lines),

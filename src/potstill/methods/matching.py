@@ -19,22 +19,23 @@ from potstill.canvas.gan_code import GanCode
 from potstill.canvas.latents import Latents
 from potstill.canvas.pixels import Pixels
 from potstill.core.errors import PotstillError
-from potstill.core.files import write_whole
+from potstill.core.files import write_json, write_whole
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.settings import to_plain
 from potstill.core.state import load_state, save_state
-from potstill.data.real import RealData
+from potstill.data.real import RealData, Split
 from potstill.distilled import Slot
 from potstill.distilled.set import rounded
 from potstill.methods.method import Made
 from potstill.methods.pruning import Pruning
+from potstill.methods.watch import Watch
 from potstill.objectives import Matcher
 from potstill.objectives.distribution import DistributionMatching
 from potstill.objectives.gradient import GradientMatching
 from potstill.objectives.idm import Idm
 from potstill.objectives.trajectory import TrajectoryMatching
 
-STATE, PREVIEWS = "matching.pt", "previews"
+STATE, LOOKS, PREVIEWS = "matching.pt", "watch.json", "previews"
 SECONDS = 60.0
 """How far apart states are kept, at least; the last one always is."""
 
@@ -46,7 +47,8 @@ class Matching:
     Source: DC, DSA, DM, MTT and IDM on pixels, GLaD on the codes of a generator, LD3M on a diffusion chain are all of
     this form and differ in the two parts. All images of a set are learned together. `chunk` slots at a time are made
     and differentiated (GLaD's two passes): less memory, once more the making of images; None is all at once.
-    `prune` leaves real images out beforehand; `preview` keeps a picture of the set every so many iterations.
+    `prune` leaves real images out beforehand; `watch` looks at the set on the way and writes `watch.json`, with the
+    seconds of matching alone; `preview` keeps a picture of the set every so many iterations.
     Raises PotstillError for numbers below 1.
     """
 
@@ -57,6 +59,7 @@ class Matching:
     momentum: float = 0.5
     chunk: int | None = None
     prune: Pruning | None = None
+    watch: Watch | None = None
     preview: int | None = None
 
     def __post_init__(self) -> None:
@@ -67,7 +70,8 @@ class Matching:
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "Match":
         """Prunes the real images, begins the canvas and readies the objective."""
-        chosen = self.prune.of(real, device) if self.prune else real
+        rest, held = self.watch.split(real, seed) if self.watch else (real, None)
+        chosen = self.prune.of(rest, device) if self.prune else rest
         slots = [Slot(key, index) for key in real.classes.keys for index in range(images_per_class)]
         surface = self.canvas.prepare(chosen, slots, seed=seed, device=device, on_step=silent)
         matcher = self.objective.prepare(
@@ -81,7 +85,7 @@ class Matching:
         labels = torch.arange(len(real.classes)).repeat_interleave(images_per_class * surface.copies)
         about = [to_plain(self), seed, images_per_class, real.name, list(real.classes.keys), device]
         identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-        return Match(self, surface, matcher, slots, labels.to(device), identity)
+        return Match(self, surface, matcher, slots, labels.to(device), identity, held, seed)
 
 
 @dataclass(eq=False)
@@ -94,8 +98,12 @@ class Match:
     slots: Sequence[Slot]
     labels: Tensor
     identity: str
+    held: Split | None
+    seed: int
     folder: Path | None = None
     losses: list[float] = field(default_factory=list)
+    looks: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def size(self) -> int:
@@ -134,12 +142,15 @@ class Match:
         optimiser = torch.optim.SGD(groups, lr=1.0, momentum=self.settings.momentum)
         first, saved = self._restore(optimiser), time.monotonic()
         for iteration in range(first, self.settings.iterations):
+            began = time.monotonic()
             loss, steps = math.nan, self.matcher.begin(iteration)
             for step in range(steps):
                 loss = self._descend(optimiser, list(learned.values()), step)
                 self.matcher.learn(self._images, self.labels, step)
             self.losses.append(loss)
+            self.seconds += time.monotonic() - began
             done = iteration + 1
+            self._look(done)
             if self.settings.preview and done % self.settings.preview == 0:
                 self._show(done)
             if done == self.settings.iterations or time.monotonic() - saved >= SECONDS:
@@ -198,6 +209,15 @@ class Match:
     def _each(self, make: Any) -> Tensor:
         return torch.cat([make(rows).detach() for rows in self._chunks()])
 
+    def _look(self, done: int) -> None:
+        watch = self.settings.watch
+        if watch is None or self.held is None or done % watch.every:
+            return
+        accuracy = watch.accuracy(self._images(), self.labels, self.held, self.seed)
+        self.looks.append({"iteration": done, "seconds": self.seconds, "accuracy": accuracy})
+        if self.folder is not None:
+            write_json(self.folder / LOOKS, self.looks)
+
     def _show(self, done: int) -> None:
         if self.folder is None:
             return
@@ -215,6 +235,8 @@ class Match:
             "identity": self.identity,
             "done": done,
             "losses": self.losses,
+            "looks": self.looks,
+            "seconds": self.seconds,
             "learned": {name: one.value.detach() for name, one in self._learned().items()},
             "optimiser": optimiser.state_dict(),
             "objective": dict(self.matcher.state()),
@@ -234,5 +256,5 @@ class Match:
                 one.value.copy_(state["learned"][name])
         optimiser.load_state_dict(state["optimiser"])
         self.matcher.restore(state["objective"])
-        self.losses = state["losses"]
+        self.losses, self.looks, self.seconds = state["losses"], state["looks"], state["seconds"]
         return state["done"]
