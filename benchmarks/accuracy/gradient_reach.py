@@ -1,8 +1,8 @@
 """How much of a loss's gradient reaches the latents at the start of the diffusion chain, by its length and residual.
 
-`python benchmarks/accuracy/gradient_reach.py` takes distribution matching of ten digits through K steps of the digits' DiT
-and of ten images drawn anew, and writes the norm of dL/dZ as a table and a figure beside this file. Norms are medians over
-draws of start images, noise and net (`--draws`), each a mean over images.
+`python benchmarks/accuracy/gradient_reach.py` takes distribution matching of ten digits through K steps of the digits'
+DiT and writes the norm of dL/dZ as a table and a figure beside this file. Norms are medians over draws of start images,
+noise and net (`--draws`), each a mean over images.
 """
 
 import argparse
