@@ -2,8 +2,8 @@
 
 `python benchmarks/accuracy/matching.py` makes the sets of the digits recipes, trains students by `dc@1` (ConvNet-3 of
 width 32, which the recipes match with, and narrow AlexNet, VGG-11 and ResNet-18, which they never saw), and writes the
-table beside this file; it can be stopped at any time and goes on where it was. `--ipc`, `--sets`, `--arms` say how much of
-it is done. Widths, iterations and batches are scaled to two cores; `cifar10-*` are recipes with the published numbers.
+table beside this file; it can be stopped at any time and goes on where it was. `--ipc`, `--sets`, `--arms` say how much
+of it is done. Widths, iterations and batches are scaled to two cores; recipes `cifar10-*` have the published ones.
 """
 
 import argparse
