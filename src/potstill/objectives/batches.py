@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
-from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.nets.siamese import Siamese
 
@@ -54,21 +53,6 @@ def changed(images: Tensor, change: Siamese | None, draws: torch.Generator) -> T
     if change is None:
         return images
     return change(images, images.new_empty(len(images), 0), draws)[0]
-
-
-def alike(
-    real: RealBatches, images: Tensor, count: int, change: Siamese | None, *identity: int | str
-) -> tuple[list[Tensor], list[Tensor]]:
-    """For every class `count` real images and its own synthetic ones, both changed in the same way.
-
-    `images` are class after class, equally many each; `identity` seeds what is drawn.
-    """
-    drawn, own = [], []
-    for label, part in enumerate(images.split(len(images) // len(real.rows))):
-        chosen = real.draw(label, count, generator(*identity, label, "real"))
-        drawn.append(changed(chosen, change, generator(*identity, label, "change")))
-        own.append(changed(part, change, generator(*identity, label, "change")))
-    return drawn, own
 
 
 def per_class(labels: Tensor, classes: int) -> int:

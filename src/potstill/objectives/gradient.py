@@ -1,21 +1,19 @@
 """Gradient matching: what a net would learn from synthetic and from real images of a class."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from potstill.canvas import Learned
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.nets.fit import batches
-from potstill.nets.siamese import Siamese
-from potstill.nets.spec import Net, build
-from potstill.objectives.batches import RealBatches, alike, changed, per_class, siamese
+from potstill.objectives.batches import changed, per_class
+from potstill.objectives.comparing import Comparing
 
 LOOPS = ((1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10))
 """Images per class from which on, and then the steps of images and the epochs of the net between two of them."""
@@ -50,40 +48,29 @@ class GradientMatching:
         self, real: RealData, *, images_per_class: int, copies: int, size: int, seed: int, device: str
     ) -> "GradientMatcher":
         """Reads the real images; raises PotstillError for an unknown net or operation."""
-        real_batches = RealBatches.of(real, size, device)
-        change = siamese(self.operations, real.mirror)
         _, outer, inner = [entry for entry in LOOPS if entry[0] <= images_per_class][-1]
-        loops = self.outer or outer, self.inner or inner
-        return GradientMatcher(self, real_batches, len(real.classes), change, loops, size, seed, device)
+        matcher = GradientMatcher(self, real, size=size, seed=seed, device=device)
+        matcher.loops = self.outer or outer, self.inner or inner
+        return matcher
 
 
-@dataclass(eq=False)
-class GradientMatcher:
+class GradientMatcher(Comparing[GradientMatching]):
     """Gradient matching made ready."""
 
-    settings: GradientMatching
-    real: RealBatches
-    classes: int
-    change: Siamese | None
-    loops: tuple[int, int]
-    size: int
-    seed: int
-    device: str
-    weights: Mapping[str, str] = field(default_factory=dict)
-    learned: Mapping[str, Learned] = field(default_factory=dict)
+    loops: tuple[int, int] = (1, 1)
+    """Steps of images in an iteration, and epochs of the net between two of them."""
 
     def begin(self, iteration: int) -> int:
         """A new random net."""
         self.iteration = iteration
-        start = generator(self.seed, "net", iteration)
-        self.net = build(Net.parse(self.settings.net), self.classes, self.size, start).to(self.device).eval()
+        self.net = self.fresh(iteration).eval()
         return self.loops[0]
 
     def loss(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """The distance summed over classes, layers and output rows."""
         per_class(labels, self.classes)
-        layers, identity = weighed(self.net), (self.seed, "match", self.iteration, step)
-        real, synthetic = alike(self.real, images, self.settings.batch, self.change, *identity)
+        layers = weighed(self.net)
+        real, synthetic = self.alike(images, step)
         wanted = [class_gradient(self.net, layers, part, label) for label, part in enumerate(real)]
         found = class_gradients(self.net, layers, torch.cat(synthetic), self.classes)
         pairs = zip(zip(*wanted, strict=True), found, strict=True)
@@ -105,13 +92,6 @@ class GradientMatcher:
                 functional.cross_entropy(self.net(seen), labels[rows]).backward()
                 optimiser.step()
         self.net.eval().zero_grad()
-
-    def state(self) -> Mapping[str, Any]:
-        """Nothing: a net lives for one iteration."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""
 
 
 def weighed(net: nn.Module) -> list[nn.Conv2d | nn.Linear]:

@@ -1,21 +1,19 @@
 """IDM's objective: class means in nets that are in training, and labels, by as much as the net can be trusted."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from potstill.canvas import Learned
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
-from potstill.nets.siamese import OPERATIONS, Siamese
-from potstill.nets.spec import Net, build
-from potstill.objectives.batches import RealBatches, alike, per_class, siamese
-from potstill.objectives.distribution import features
+from potstill.nets.siamese import OPERATIONS
+from potstill.objectives.batches import per_class
+from potstill.objectives.comparing import Comparing, class_means, features
 
 FIRST = 3
 """Nets that the queue begins with."""
@@ -56,9 +54,7 @@ class Idm:
         self, real: RealData, *, images_per_class: int, copies: int, size: int, seed: int, device: str
     ) -> "IdmMatcher":
         """Reads the real images; raises PotstillError for an unknown net or operation."""
-        batches = RealBatches.of(real, size, device)
-        change = siamese(self.operations, real.mirror)
-        return IdmMatcher(self, batches, len(real.classes), change, size, seed, device)
+        return IdmMatcher(self, real, size=size, seed=seed, device=device)
 
 
 @dataclass(eq=False)
@@ -70,21 +66,13 @@ class Queued:
     accuracy: float = 0.0
 
 
-@dataclass(eq=False)
-class IdmMatcher:
+class IdmMatcher(Comparing[Idm]):
     """IDM made ready; its queue lives between iterations."""
 
-    settings: Idm
-    real: RealBatches
-    classes: int
-    change: Siamese | None
-    size: int
-    seed: int
-    device: str
-    weights: Mapping[str, str] = field(default_factory=dict)
-    learned: Mapping[str, Learned] = field(default_factory=dict)
-    queue: list[Queued] = field(default_factory=list)
-    made: int = 0
+    def __init__(self, settings: Idm, real: RealData, *, size: int, seed: int, device: str) -> None:
+        super().__init__(settings, real, size=size, seed=seed, device=device)
+        self.queue: list[Queued] = []
+        self.made = 0
 
     def begin(self, iteration: int) -> int:
         """Lets a new net in where it is time, and picks the one to look through."""
@@ -104,12 +92,9 @@ class IdmMatcher:
         """Sum over classes |mean of real features - mean of synthetic features|^2, plus the weighed cross-entropy."""
         each = per_class(labels, self.classes)
         net: Any = self.seen.net.requires_grad_(False).eval()
-        identity = (self.seed, "match", self.iteration)
-        real, synthetic = alike(self.real, images, self.settings.batch, self.change, *identity)
-        with torch.no_grad():
-            wanted = torch.stack([features(net, part).mean(0) for part in real])
+        real, synthetic = self.alike(images, step)
         found = features(net, torch.cat(synthetic))
-        apart = (wanted - found.unflatten(0, (self.classes, each)).mean(1)).square().sum()
+        apart = (class_means(net, real) - found.unflatten(0, (self.classes, each)).mean(1)).square().sum()
         trust = self.settings.weight * 100 * self.seen.accuracy
         naming = functional.cross_entropy(net.head(found), labels, reduction="sum") / each
         return apart + trust * naming
@@ -144,9 +129,7 @@ class IdmMatcher:
             self.queue.pop(0)
 
     def _new(self, number: int) -> Queued:
-        start = generator(self.seed, "net", number)
-        net = build(Net.parse(self.settings.net), self.classes, self.size, start)
-        return Queued(number, net.to(self.device))
+        return Queued(number, self.fresh(number))
 
     def _train(self, queued: Queued, draws: torch.Generator) -> None:
         net = queued.net.requires_grad_(True).train()
