@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from potstill.buffers import make_buffer
-from potstill.canvas.pixels import Pixels
+from potstill.canvas.pixels import Pixels, PixelSurface
 from potstill.core.progress import silent
 from potstill.data.digits import digits
 from potstill.data.real import RealData
@@ -92,7 +92,7 @@ def ours(matcher: Matcher, real: RealData, ipc: int) -> Step:
     return step
 
 
-def start(real: RealData, ipc: int):
+def start(real: RealData, ipc: int) -> PixelSurface:
     """Pixels of real digits."""
     slots = [Slot(key, index) for key in real.classes.keys for index in range(ipc)]
     return Pixels().prepare(real, slots, seed=0, device="cpu", on_step=silent)
@@ -110,10 +110,11 @@ def arms(real: RealData, ipc: int, width: int, count: int, buffer: str) -> dict[
         )
         for unroll in ("full", "constant")
     ]
+    full, constant = (ours(one, real, ipc) for one in trajectory)
     return {
         "DC": (plain(plain_gradient, real, ipc, width, count), ours(gradient, real, ipc)),
         "DM": (plain(plain_distribution, real, ipc, width, count), ours(distribution, real, ipc)),
-        "MTT, full against constant memory": tuple(ours(one, real, ipc) for one in trajectory),
+        "MTT, full against constant memory": (full, constant),
     }
 
 
