@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import load_dataset
 from PIL import Image
 
 from potstill.canvas.latents import Latents
@@ -105,9 +106,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     keys = real.classes.keys
     assert torch.equal(straight.examples(keys)[0], resumed.examples(keys)[0])
     assert resumed.verify() == []
-    previews = sorted(file.name for file in (tmp_path / "killed/previews").iterdir())
+    previews = sorted(file.name for file in (tmp_path / "killed/.previews").iterdir())
     assert previews == ["000002.png", "000004.png"]
-    assert Image.open(tmp_path / "killed/previews/000004.png").size == (32, 48), "a line a class"
+    assert Image.open(tmp_path / "killed/.previews/000004.png").size == (32, 48), "a line a class"
+    folder = load_dataset("imagefolder", data_dir=str(tmp_path / "killed"), split="train")
+    assert len(folder) == 6, "previews are no images of the set"
 
 
 def test_a_set_keeps_its_exact_values(real: RealData, tmp_path: Path) -> None:

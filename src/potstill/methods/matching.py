@@ -35,7 +35,7 @@ from potstill.objectives.gradient import GradientMatching
 from potstill.objectives.idm import Idm
 from potstill.objectives.trajectory import TrajectoryMatching
 
-STATE, LOOKS, PREVIEWS = "matching.pt", "watch.json", "previews"
+STATE, LOOKS, PREVIEWS = "matching.pt", "watch.json", ".previews"
 SECONDS = 60.0
 """How far apart states are kept, at least; the last one always is."""
 
