@@ -317,13 +317,21 @@ def test_what_does_not_fit(changes: dict[str, Any], message: str, train: Labelle
         judge(train, test, **changes)
 
 
+def test_float_images_are_trained_on_as_they_are(train: Labelled, test: Labelled) -> None:
+    """The same numbers as floats give the same students."""
+    floats = train[0].float() / 255
+    assert judge((floats, train[1]), test).accuracies == judge(train, test).accuracies
+
+
 def test_images_that_do_not_fit(train: Labelled, test: Labelled, teacher: StoredNet) -> None:
     with pytest.raises(
         PotstillError, match="test images of 12 px are smaller than the training images of 16 px"
     ):
         judge(train, (test[0][:, :, :12, :12], test[1]))
-    with pytest.raises(PotstillError, match="train images must be uint8"):
-        judge((train[0].float(), train[1]), test)
+    with pytest.raises(PotstillError, match="train images must be torch.uint8 or torch.float32"):
+        judge((train[0].double(), train[1]), test)
+    with pytest.raises(PotstillError, match="test images must be torch.uint8 "):
+        judge(train, (test[0].float(), test[1]))
     with pytest.raises(PotstillError, match="as many labels as images"):
         judge((train[0], train[1][:5]), test)
     with pytest.raises(PotstillError, match="trained at 32 px, the images to label have 16 px"):

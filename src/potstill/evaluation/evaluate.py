@@ -196,10 +196,12 @@ def _counted(on_step: OnStep, done: int, total: int) -> OnStep:
 
 
 def _check(name: str, images: Tensor, labels: Tensor, classes: int) -> None:
-    known = images.dtype in (torch.uint8, torch.float32)
-    if not known or images.ndim != 4 or images.shape[1:] != (3, *images.shape[-1:] * 2):
+    allowed = [torch.uint8, torch.float32] if name == "train" else [torch.uint8]
+    if images.dtype not in allowed or images.ndim != 4 or images.shape[1:] != (3, *images.shape[-1:] * 2):
         found = f"{images.dtype} {list(images.shape)}"
-        raise PotstillError(f"{name} images must be uint8 or float32 [n, 3, s, s], not {found}")
+        raise PotstillError(
+            f"{name} images must be {' or '.join(map(str, allowed))} [n, 3, s, s], not {found}"
+        )
     if not len(images) or len(labels) != len(images):
         raise PotstillError(
             f"{name} needs as many labels as images and some, not {len(labels)}, {len(images)}"
