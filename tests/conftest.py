@@ -9,6 +9,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from support import tiny  # noqa: E402
 
+from potstill.data.digits import digits  # noqa: E402
+
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 
@@ -36,6 +38,12 @@ def tiny_clip(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_decoder(tmp_path_factory):
     return tiny.save_tiny_decoder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def few():
+    """Three of the digits."""
+    return digits().select(("2", "3", "5"))
 
 
 @pytest.fixture

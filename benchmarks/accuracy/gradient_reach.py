@@ -14,7 +14,6 @@ import torch
 
 from potstill.canvas.chain import Chain, Residual
 from potstill.core.files import write_text
-from potstill.core.progress import silent
 from potstill.data.digits import digits
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -30,9 +29,9 @@ def norm(real: RealData, steps: int, residual: Residual, seed: int) -> float:
     """The mean norm of dL/dZ over ten images."""
     slots = [Slot(key, 0) for key in real.classes.keys]
     canvas = Chain(prior="digits/dit", steps=steps, scale=1.5, residual=residual)
-    surface = canvas.prepare(real, slots, seed=seed, device="cpu", on_step=silent)
+    surface = canvas.prepare(real, slots, seed=seed, device="cpu")
     objective = DistributionMatching(net="convnet-3-instance-w32", batch=64)
-    matcher = objective.prepare(real, images_per_class=1, copies=1, size=32, seed=seed, device="cpu")
+    matcher = objective.prepare(real, images_per_class=1, size=32, seed=seed, device="cpu")
     matcher.begin(0)
     latents = surface.learned["latents"].value
     loss = matcher.loss(surface.images(slice(0, 10)), torch.arange(10), 0)

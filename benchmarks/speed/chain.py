@@ -10,6 +10,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -18,7 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 from potstill.canvas.chain import Chain
-from potstill.core.progress import silent
 from potstill.core.seeds import generator
 from potstill.data.digits import digits
 from potstill.distilled import Slot
@@ -31,7 +31,7 @@ def measured(steps: int, remember: bool, out: str) -> dict[str, float]:
     real = digits()
     slots = [Slot(key, 0) for key in real.classes.keys]
     canvas = Chain(prior="digits/dit", steps=steps, scale=1.5, remember=remember)
-    surface = canvas.prepare(real, slots, seed=0, device="cpu", on_step=silent)
+    surface = canvas.prepare(real, slots, seed=0, device="cpu")
     values = [one.value for one in surface.learned.values()]
     weights = torch.randn(len(slots), 3, 32, 32, generator=generator("weights"))
     with torch.no_grad():
@@ -66,9 +66,10 @@ def main() -> None:
         return
     shown = Table("K", "kept: s", "kept: MiB", "again: s", "again: MiB", "gradients differ by")
     for steps in chosen.steps:
-        files = ["/tmp/kept.pt", "/tmp/again.pt"]
-        kept, again = (apart(steps, flag, file) for flag, file in zip((True, False), files, strict=True))
-        pairs = zip(*(torch.load(file) for file in files), strict=True)
+        with tempfile.TemporaryDirectory() as folder:
+            files = [f"{folder}/kept.pt", f"{folder}/again.pt"]
+            kept, again = (apart(steps, flag, file) for flag, file in zip((True, False), files, strict=True))
+            pairs = list(zip(*(torch.load(file) for file in files), strict=True))
         differ = max(((a - b).abs().max() / a.abs().max()).item() for a, b in pairs)
         cells = [f"{arm[name]:.{2 if name == 'seconds' else 0}f}" for arm in (kept, again) for name in arm]
         shown.add_row(str(steps), *cells, f"{differ:.1e}")

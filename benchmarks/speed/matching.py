@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from potstill.buffers import make_buffer
 from potstill.canvas.pixels import Pixels, PixelSurface
-from potstill.core.progress import silent
 from potstill.data.digits import digits
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -95,13 +94,13 @@ def ours(matcher: Matcher, real: RealData, ipc: int) -> Step:
 def start(real: RealData, ipc: int) -> PixelSurface:
     """Pixels of real digits."""
     slots = [Slot(key, index) for key in real.classes.keys for index in range(ipc)]
-    return Pixels().prepare(real, slots, seed=0, device="cpu", on_step=silent)
+    return Pixels().prepare(real, slots, seed=0, device="cpu")
 
 
 def arms(real: RealData, ipc: int, width: int, count: int, buffer: str) -> dict[str, tuple[Step, Step]]:
     """What is compared: a name, the slower way and ours."""
     net = f"convnet-3-instance-w{width}"
-    ready = {"images_per_class": ipc, "copies": 1, "size": 32, "seed": 0, "device": "cpu"}
+    ready = {"images_per_class": ipc, "size": 32, "seed": 0, "device": "cpu"}
     gradient = GradientMatching(net=net, batch=count, outer=1).prepare(real, **ready)
     distribution = DistributionMatching(net=net, batch=count, operations=()).prepare(real, **ready)
     trajectory = [

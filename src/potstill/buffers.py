@@ -19,7 +19,7 @@ from potstill.data.real import RealData
 from potstill.nets.fit import Training, fit
 from potstill.nets.optimiser import Sgd
 from potstill.nets.schedule import Cosine
-from potstill.nets.siamese import OPERATIONS, Siamese
+from potstill.nets.siamese import Siamese, surviving
 from potstill.nets.spec import Net, build
 from potstill.objectives.experts import BUFFER, Buffer, Contents, Experts, Values, file_name, read_contents
 from potstill.run.local import versions
@@ -113,7 +113,7 @@ def _trained(
             schedule=Cosine(share=0.0),
         ),
         generator=generator(seed, "expert", index, "fit"),
-        augment=Siamese(operations=tuple(name for name in OPERATIONS if contents.mirror or name != "flip")),
+        augment=Siamese(operations=surviving(contents.mirror)),
         stage="expert",
         after_epoch=lambda done, trained: snapshots.append(_snapshot(trained)),
         on_step=on_step,

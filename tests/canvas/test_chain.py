@@ -7,7 +7,6 @@ from torch import Tensor
 from potstill.canvas.chain import Chain, chained, timesteps
 from potstill.canvas.latents import Latents
 from potstill.core.errors import PotstillError
-from potstill.core.progress import silent
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -19,7 +18,7 @@ ALL = slice(0, 2)
 
 def surface(few: RealData, prior: str, **changes: object):
     return Chain(prior=prior, **{"steps": 3} | changes).prepare(  # pyright: ignore[reportArgumentType]
-        few, SLOTS, seed=0, device="cpu", on_step=silent
+        few, SLOTS, seed=0, device="cpu"
     )
 
 
@@ -89,7 +88,7 @@ def test_a_slot_is_the_same_whoever_is_asked_for_beside_it_and_again(few, tiny_d
     both = made.images(ALL)
     assert torch.equal(both[1:], made.images(slice(1, 2))) and torch.equal(both, made.images(ALL))
     assert both.min() >= 0 and both.max() <= 1
-    alone = Chain(prior=tiny_dit, steps=3).prepare(few, SLOTS[1:], seed=0, device="cpu", on_step=silent)
+    alone = Chain(prior=tiny_dit, steps=3).prepare(few, SLOTS[1:], seed=0, device="cpu")
     assert torch.equal(alone.noise[0], made.noise[1])
 
 
@@ -119,7 +118,7 @@ def test_what_is_refused() -> None:
 
 
 def test_latents_alone_are_the_decoded_encoding(few, tiny_dit) -> None:
-    made = Latents(prior=tiny_dit).prepare(few, SLOTS, seed=0, device="cpu", on_step=silent)
+    made = Latents(prior=tiny_dit).prepare(few, SLOTS, seed=0, device="cpu")
     prior = made.prior
     chain = surface(few, tiny_dit)
     assert torch.equal(made.latents, chain.latents), "both begin at the same encodings"

@@ -8,7 +8,6 @@ import torch
 
 from potstill.canvas.gan_code import GanCode, cleaned
 from potstill.core.errors import PotstillError
-from potstill.core.progress import silent
 from potstill.core.seeds import generator
 from potstill.data.digits import digits
 from potstill.data.real import Classes
@@ -34,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 def ready(canvas, real, slots=SLOTS, seed=0):
-    return canvas.prepare(real, slots, seed=seed, device="cpu", on_step=silent)
+    return canvas.prepare(real, slots, seed=seed, device="cpu")
 
 
 def slopes(surface, rows=slice(None)):

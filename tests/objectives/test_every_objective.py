@@ -25,7 +25,7 @@ LABELS = torch.arange(3).repeat_interleave(IPC)
 
 def ready(name: str, real: RealData, seed: int = 0, **changes: Any) -> Matcher:
     made = MATCHINGS[name](**SETTINGS[name] | changes)
-    matcher = made.prepare(real, images_per_class=IPC, copies=1, size=SIZE, seed=seed, device="cpu")
+    matcher = made.prepare(real, images_per_class=IPC, size=SIZE, seed=seed, device="cpu")
     matcher.begin(0)
     return matcher
 

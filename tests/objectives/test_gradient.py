@@ -68,7 +68,7 @@ def test_convolutions_in_groups_are_refused() -> None:
 )
 def test_loops_are_the_public_codes_by_images_per_class(few, ipc: int, loops: tuple[int, int]) -> None:
     made = GradientMatching(net="convnet-3-instance-w4").prepare(
-        few, images_per_class=ipc, copies=1, size=16, seed=0, device="cpu"
+        few, images_per_class=ipc, size=16, seed=0, device="cpu"
     )
     assert made.loops == loops
 
@@ -76,7 +76,7 @@ def test_loops_are_the_public_codes_by_images_per_class(few, ipc: int, loops: tu
 def test_training_between_steps_is_sgd_on_the_synthetic_images(few) -> None:
     """One epoch in one batch: the new weights are the old ones less the rate times the gradient."""
     method = GradientMatching(net="convnet-3-instance-w4", outer=2, inner=1, rate_net=0.5)
-    matcher = method.prepare(few, images_per_class=2, copies=1, size=16, seed=0, device="cpu")
+    matcher = method.prepare(few, images_per_class=2, size=16, seed=0, device="cpu")
     pictures, labels = (
         torch.rand(6, 3, 16, 16, generator=generator("p")),
         torch.arange(3).repeat_interleave(2),

@@ -17,7 +17,7 @@ LABELS = torch.arange(3).repeat_interleave(2)
 
 
 def ready(few: RealData, settings: Idm = SMALL) -> IdmMatcher:
-    return settings.prepare(few, images_per_class=2, copies=1, size=8, seed=0, device="cpu")
+    return settings.prepare(few, images_per_class=2, size=8, seed=0, device="cpu")
 
 
 def images() -> torch.Tensor:
@@ -49,7 +49,7 @@ def test_labels_count_by_as_much_as_the_net_is_right(few: RealData) -> None:
 
 def test_training_on_real_images_makes_a_net_better(few: RealData) -> None:
     settings = Idm(net="convnet-3-instance-w8", batch=64, nets=5, steps=40, trained=4, operations=())
-    matcher = settings.prepare(few, images_per_class=2, copies=1, size=16, seed=0, device="cpu")
+    matcher = settings.prepare(few, images_per_class=2, size=16, seed=0, device="cpu")
     matcher.begin(0)
     matcher.learn(lambda: images(), LABELS, 0)
     first = [one.accuracy for one in matcher.taught]

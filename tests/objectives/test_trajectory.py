@@ -73,7 +73,7 @@ def buffer(tmp_path_factory):
 
 def ready(settings, real, seed=0, rate=None, iteration=0):
     """A matcher in an iteration; with a rate its step size is a float64 leaf."""
-    matcher = settings.prepare(real, images_per_class=2, copies=1, size=SIZE, seed=seed, device="cpu")
+    matcher = settings.prepare(real, images_per_class=2, size=SIZE, seed=seed, device="cpu")
     if rate is not None:
         matcher.rate = torch.tensor(rate, dtype=torch.float64, requires_grad=True)
     assert matcher.begin(iteration) == 1
@@ -313,7 +313,7 @@ def test_a_buffer_that_does_not_fit_is_named(real, buffer, tmp_path):
     with pytest.raises(PotstillError, match="label 2 is '7' there and None in black"):
         ready(settings, real.select(["1", "4"]))
     with pytest.raises(PotstillError, match=f"{BUFFER} is for images of 8 px, not 16"):
-        settings.prepare(real, images_per_class=2, copies=1, size=16, seed=0, device="cpu")
+        settings.prepare(real, images_per_class=2, size=16, seed=0, device="cpu")
     with pytest.raises(PotstillError, match="holds 4 epochs; max_start 4 and expert_epochs 2 need 5"):
         ready(dataclasses.replace(settings, max_start=4), real)
     with pytest.raises(PotstillError, match="no such file: .*nowhere"):
@@ -322,5 +322,5 @@ def test_a_buffer_that_does_not_fit_is_named(real, buffer, tmp_path):
     place = save_buffer(tmp_path, [[{}] * 6], experts=vit, size=16)
     with pytest.raises(PotstillError, match="vit-w64, which has dropout"):
         dataclasses.replace(settings, buffer=place).prepare(
-            real, images_per_class=2, copies=1, size=16, seed=0, device="cpu"
+            real, images_per_class=2, size=16, seed=0, device="cpu"
         )

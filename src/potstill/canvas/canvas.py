@@ -6,7 +6,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from potstill.core.progress import OnStep
 from potstill.data.real import RealData
 from potstill.distilled import Slot
 
@@ -63,9 +62,7 @@ class Canvas(Protocol):
         """The canvas's name in the table."""
         ...
 
-    def prepare(
-        self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str, on_step: OnStep
-    ) -> Surface:
+    def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> Surface:
         """Loads models and sets every learned tensor to its start, drawn for each slot from its own generator.
 
         Raises PotstillError where data, models and settings don't fit together.

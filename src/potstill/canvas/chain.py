@@ -13,7 +13,6 @@ from potstill.canvas.start import real_starts
 from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError
 from potstill.core.fingerprint import fingerprint
-from potstill.core.progress import OnStep
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -55,12 +54,10 @@ class Chain:
                 f"a chain with residual {self.residual!r} needs at least {least} steps, not {self.steps}"
             )
 
-    def prepare(
-        self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str, on_step: OnStep
-    ) -> "ChainSurface":
+    def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> "ChainSurface":
         """Loads the prior, encodes a real image for each slot and draws its noise."""
         prior = Prior.from_pretrained(self.prior, device=device)
-        images, _ = real_starts(real, slots, size=prior.size, seed=seed)
+        images = real_starts(real, slots, size=prior.size, seed=seed)
         with torch.no_grad():
             latents = in_blocks(prior.encode, images.to(device))
             told = prior.learnable(prior.condition([_request(real, slot, seed) for slot in slots]))
@@ -116,7 +113,7 @@ class ChainSurface:
 def chained(prior: Prior, latents: Tensor, condition: Condition, noise: Tensor, settings: Chain) -> Tensor:
     """Clean latents at the end of the chain that begins at `latents` [n, c, h, w] with `noise` added."""
     moments = timesteps(settings.steps, len(prior.alphas_cumprod))
-    start = prior.quantise(latents) if settings.residual == "clean" else latents
+    start = prior.quantise(latents)
     guide = ClassifierFree(settings.scale).bind(prior, condition)
     share = prior.alpha_bar(moments[-1])
     first = x_t = share**0.5 * latents + (1 - share) ** 0.5 * noise

@@ -11,7 +11,6 @@ from torch import Tensor
 from potstill.canvas.canvas import Learned
 from potstill.core.errors import PotstillError
 from potstill.core.fingerprint import fingerprint
-from potstill.core.progress import OnStep
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -47,9 +46,7 @@ class GanCode:
             if not 0 < rate < math.inf:
                 raise PotstillError(f"{name} of a GAN's canvas must be positive, not {rate}")
 
-    def prepare(
-        self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str, on_step: OnStep
-    ) -> "GanSurface":
+    def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> "GanSurface":
         """Loads the generator and draws z of every slot.
 
         Raises PotstillError for a class or a layer that the generator does not have.

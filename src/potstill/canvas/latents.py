@@ -11,7 +11,6 @@ from potstill.canvas.canvas import Learned
 from potstill.canvas.start import real_starts
 from potstill.core.blocks import in_blocks
 from potstill.core.fingerprint import fingerprint
-from potstill.core.progress import OnStep
 from potstill.data.real import RealData
 from potstill.distilled import Slot
 from potstill.priors import Prior
@@ -28,12 +27,10 @@ class Latents:
     prior: str
     rate: float = 0.1
 
-    def prepare(
-        self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str, on_step: OnStep
-    ) -> "LatentSurface":
+    def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> "LatentSurface":
         """Loads the prior and encodes a real image for each slot."""
         prior = Prior.from_pretrained(self.prior, device=device)
-        images, _ = real_starts(real, slots, size=prior.size, seed=seed)
+        images = real_starts(real, slots, size=prior.size, seed=seed)
         with torch.no_grad():
             latents = in_blocks(prior.encode, images.to(device))
         return LatentSurface(self, prior, latents.clone().requires_grad_())

@@ -10,7 +10,6 @@ from torch import Tensor
 from potstill.canvas.canvas import Learned
 from potstill.canvas.start import real_starts
 from potstill.core.errors import PotstillError
-from potstill.core.progress import OnStep
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -35,9 +34,7 @@ class Pixels:
     parts: int = 1
     size: int | None = None
 
-    def prepare(
-        self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str, on_step: OnStep
-    ) -> "PixelSurface":
+    def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> "PixelSurface":
         """The start, drawn for each slot by itself."""
         size = self.size or real.size
         if self.parts < 1 or size % self.parts:
@@ -47,7 +44,7 @@ class Pixels:
             draws = (generator(seed, "pixels", slot.key, slot.index) for slot in slots)
             begun = torch.stack([torch.randn(3, size, size, generator=draw) for draw in draws])
         else:
-            images, _ = real_starts(real, slots, size=size, seed=seed, each=self.parts**2)
+            images = real_starts(real, slots, size=size, seed=seed, each=self.parts**2)
             begun = (folded(images, self.parts) - mean) / deviation
         pixels = begun.to(device).requires_grad_()
         return PixelSurface(pixels, self.rate, self.parts, mean.to(device), deviation.to(device))

@@ -2,27 +2,20 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from potstill.core.seeds import generator
-from potstill.data.real import RealData, require_per_class
+from potstill.data.real import RealData, require_per_class, shuffled
 from potstill.distilled import Slot
 
 
-def real_starts(
-    real: RealData, slots: Sequence[Slot], *, size: int, seed: int, each: int = 1
-) -> tuple[Tensor, list[str]]:
+def real_starts(real: RealData, slots: Sequence[Slot], *, size: int, seed: int, each: int = 1) -> Tensor:
     """`each` real training images of its class for every slot, float32 [slots * each, 3, size, size] in [0, 1].
 
     Drawn without replacement, class by class, in an order that the seed decides: with one a slot they are those of
-    the method `random`. Their ids come with them. Raises PotstillError where a class has too few.
+    the method `random`. Raises PotstillError where a class has too few.
     """
     most = max(slot.index for slot in slots) + 1
     require_per_class(real, most * each)
-    order = {}
-    for key in {slot.key: None for slot in slots}:
-        rows = real.train.of_class(real.classes.index(key))
-        order[key] = rows[torch.randperm(len(rows), generator=generator(seed, "random", key))].tolist()
+    order = {key: shuffled(real, key, seed) for key in {slot.key for slot in slots}}
     rows = [order[slot.key][slot.index * each + place] for slot in slots for place in range(each)]
-    return real.train.pixels(rows, size).float() / 255, [real.train.ids[row] for row in rows]
+    return real.train.pixels(rows, size).float() / 255

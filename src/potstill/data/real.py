@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from potstill.core.errors import PotstillError, unknown
+from potstill.core.seeds import generator
 from potstill.data.read import square
 
 LARGE = 128 * 128
@@ -157,6 +158,12 @@ def require_images(data: RealData) -> RealData:
                 f"{data.name} has no {part} images of {len(bare)} classes: {', '.join(bare[:20])}"
             )
     return data
+
+
+def shuffled(data: RealData, key: str, seed: int) -> list[int]:
+    """The rows of a class's training images in an order that (seed, class) decides; random images are the first."""
+    rows = data.train.of_class(data.classes.index(key))
+    return rows[torch.randperm(len(rows), generator=generator(seed, "random", key))].tolist()
 
 
 def require_per_class(data: RealData, count: int) -> None:

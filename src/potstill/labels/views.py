@@ -185,7 +185,8 @@ def make(
 
     Images are uint8 [n, 3, s, s], labels int64 [n]; the teacher is in eval mode. Left out, `bits` is what makes
     all of it `SMALLER` times smaller than the source's, but at least `LEAST_BITS`. The codec is fitted to the first
-    block of epochs. `keep` is a folder for finished blocks: the same call goes on there and gives the same labels.
+    block of epochs. `keep` is a folder for finished blocks after that one: the same call goes on there and gives the
+    same labels.
     """
     count = len(header.classes)
     device = next(teacher.parameters()).device
@@ -197,16 +198,16 @@ def make(
 
     def told(epochs: range) -> tuple[Tensor, Tensor]:
         logits, shares = [], []
-        for view in (view for epoch in epochs for view in seen(epoch)):
-            logits.append(predict(teacher, view.images).float().cpu())
-            shares.append(view.shares.cpu())
-            if view.index == 0:
-                on_step(Step(stage="label", index=view.epoch + 1, total=header.epochs))
+        for epoch in epochs:
+            for view in seen(epoch):
+                logits.append(predict(teacher, view.images).float().cpu())
+                shares.append(view.shares.cpu())
+            on_step(Step(stage="label", index=epoch + 1, total=header.epochs))
         return torch.cat(logits), torch.cat(shares)
 
     draws, blocks, codec = view_draws(header.seed), [], None
     for block, epochs in enumerate(header.blocks):
-        kept = keep / f"{block:05}.npy" if keep else None
+        kept = keep / f"{block:05}.npy" if keep and block else None
         if codec is not None and kept and kept.is_file():
             for _ in (view for epoch in epochs for view in seen(epoch)):
                 pass

@@ -20,7 +20,7 @@ from potstill.canvas.latents import Latents
 from potstill.canvas.pixels import Pixels
 from potstill.core.errors import PotstillError
 from potstill.core.files import write_json, write_whole
-from potstill.core.progress import OnStep, Step, silent
+from potstill.core.progress import OnStep, Step
 from potstill.core.settings import to_plain
 from potstill.core.state import load_state, save_state
 from potstill.data.real import RealData, Split
@@ -73,11 +73,10 @@ class Matching:
         rest, held = self.watch.split(real, seed) if self.watch else (real, None)
         chosen = self.prune.of(rest, device) if self.prune else rest
         slots = [Slot(key, index) for key in real.classes.keys for index in range(images_per_class)]
-        surface = self.canvas.prepare(chosen, slots, seed=seed, device=device, on_step=silent)
+        surface = self.canvas.prepare(chosen, slots, seed=seed, device=device)
         matcher = self.objective.prepare(
             chosen,
             images_per_class=images_per_class,
-            copies=surface.copies,
             size=surface.size,
             seed=seed,
             device=device,

@@ -4,11 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from potstill.core.progress import OnStep, Step
-from potstill.core.seeds import generator
-from potstill.data.real import RealData, require_per_class
+from potstill.data.real import RealData, require_per_class, shuffled
 from potstill.distilled import Slot
 from potstill.methods.method import Made
 
@@ -26,11 +23,7 @@ class Random:
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "RandomImages":
         """Draws each class's order; raises PotstillError where a class has too few images."""
         require_per_class(real, images_per_class)
-        order = {}
-        for label, key in enumerate(real.classes.keys):
-            rows = real.train.of_class(label)
-            shuffled = torch.randperm(len(rows), generator=generator(seed, "random", key))
-            order[key] = rows[shuffled].tolist()
+        order = {key: shuffled(real, key, seed) for key in real.classes.keys}
         return RandomImages(real, order, self.size or real.size)
 
 

@@ -1,7 +1,7 @@
 """Differentiable Siamese augmentation: one kind of change for a batch, gradients to the pixels."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,11 @@ from potstill.nets.layers import DEVIATION, MEAN
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 """The changes of the full strategy, in the source's spelling and order."""
+
+
+def surviving(mirror: bool, operations: Sequence[str] = OPERATIONS) -> tuple[str, ...]:
+    """Those operations that keep classes: all, but for the flip where it doesn't."""
+    return tuple(name for name in operations if mirror or name != "flip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

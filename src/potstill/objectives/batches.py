@@ -8,7 +8,7 @@ from torch import Tensor
 
 from potstill.core.errors import PotstillError
 from potstill.data.real import RealData
-from potstill.nets.siamese import Siamese
+from potstill.nets.siamese import Siamese, surviving
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def siamese(operations: Sequence[str], mirror: bool) -> Siamese | None:
 
     Raises PotstillError for an operation there is not.
     """
-    kept = tuple(name for name in operations if mirror or name != "flip")
+    kept = surviving(mirror, operations)
     return Siamese(operations=kept, shared=True) if kept else None
 
 

@@ -27,7 +27,7 @@ class DistributionMatching:
     operations: tuple[str, ...] = OPERATIONS
 
     def prepare(
-        self, real: RealData, *, images_per_class: int, copies: int, size: int, seed: int, device: str
+        self, real: RealData, *, images_per_class: int, size: int, seed: int, device: str
     ) -> "DistributionMatcher":
         """Reads the real images; raises PotstillError for an unknown net or operation."""
         return DistributionMatcher(self, real, size=size, seed=seed, device=device)

@@ -45,7 +45,7 @@ class GradientMatching:
     batch_net: int = 256
 
     def prepare(
-        self, real: RealData, *, images_per_class: int, copies: int, size: int, seed: int, device: str
+        self, real: RealData, *, images_per_class: int, size: int, seed: int, device: str
     ) -> "GradientMatcher":
         """Reads the real images; raises PotstillError for an unknown net or operation."""
         _, outer, inner = [entry for entry in LOOPS if entry[0] <= images_per_class][-1]

@@ -51,7 +51,7 @@ class Idm:
                 raise PotstillError(f"idm: {name} must be at least 1, not {getattr(self, name)}")
 
     def prepare(
-        self, real: RealData, *, images_per_class: int, copies: int, size: int, seed: int, device: str
+        self, real: RealData, *, images_per_class: int, size: int, seed: int, device: str
     ) -> "IdmMatcher":
         """Reads the real images; raises PotstillError for an unknown net or operation."""
         return IdmMatcher(self, real, size=size, seed=seed, device=device)

@@ -58,11 +58,9 @@ class Objective(Protocol):
         """The objective's name in the table."""
         ...
 
-    def prepare(
-        self, real: RealData, *, images_per_class: int, copies: int, size: int, seed: int, device: str
-    ) -> Matcher:
+    def prepare(self, real: RealData, *, images_per_class: int, size: int, seed: int, device: str) -> Matcher:
         """Loads what is needed; raises PotstillError where data, models and settings don't fit together.
 
-        `copies` is how many images a slot becomes; real images are seen at `size` px.
+        Real images are seen at `size` px.
         """
         ...

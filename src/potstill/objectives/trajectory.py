@@ -19,7 +19,7 @@ from potstill.data.real import RealData
 from potstill.nets.augment import Augment, unchanged
 from potstill.nets.fit import batches
 from potstill.nets.layers import Draws
-from potstill.nets.siamese import OPERATIONS, Siamese
+from potstill.nets.siamese import OPERATIONS, Siamese, surviving
 from potstill.nets.spec import Net, build
 from potstill.objectives.experts import BUFFER, Buffer, Values
 
@@ -65,7 +65,7 @@ class TrajectoryMatching:
         Siamese(operations=self.operations)
 
     def prepare(
-        self, real: RealData, *, images_per_class: int, copies: int, size: int, seed: int, device: str
+        self, real: RealData, *, images_per_class: int, size: int, seed: int, device: str
     ) -> "TrajectoryMatcher":
         """Opens the buffer.
 
@@ -90,7 +90,7 @@ class TrajectoryMatching:
         module = build(Net.parse(held.experts.net), len(held.classes), size, generator("hollow"))
         if any(isinstance(layer, Draws) for layer in module.modules()):
             raise PotstillError(f"{file} is for {held.experts.net}, which has dropout: it can't be matched")
-        kept = tuple(name for name in self.operations if real.mirror or name != "flip")
+        kept = surviving(real.mirror, self.operations)
         return TrajectoryMatcher(
             settings=self,
             buffer=buffer,

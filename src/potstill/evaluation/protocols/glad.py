@@ -1,11 +1,10 @@
 """How GLaD and LD3M evaluate across architectures."""
 
 from potstill.evaluation.protocol import Plan, Protocol, Setting
-from potstill.evaluation.protocols.matching import operations
 from potstill.nets.fit import Training
 from potstill.nets.optimiser import Sgd
 from potstill.nets.schedule import WarmCosine
-from potstill.nets.siamese import Siamese
+from potstill.nets.siamese import Siamese, surviving
 
 
 def glad(setting: Setting) -> Plan:
@@ -27,7 +26,7 @@ def glad(setting: Setting) -> Plan:
             schedule=WarmCosine(warm=0.5),
             average=0.995,
         ),
-        changes=(Siamese(operations=operations(setting)),),
+        changes=(Siamese(operations=surviving(setting.mirror)),),
         labels="hard",
         test_side=setting.size,
     )

@@ -6,7 +6,7 @@ from potstill.evaluation.protocol import Plan, Protocol, Setting
 from potstill.nets.fit import Training
 from potstill.nets.optimiser import Sgd
 from potstill.nets.schedule import Drops
-from potstill.nets.siamese import OPERATIONS, Siamese
+from potstill.nets.siamese import Siamese, surviving
 
 
 def dc(setting: Setting) -> Plan:
@@ -43,13 +43,8 @@ def dsa(setting: Setting) -> Plan:
     return replace(
         plain,
         training=replace(plain.training, epochs=1001),
-        changes=(Siamese(operations=operations(setting)),),
+        changes=(Siamese(operations=surviving(setting.mirror)),),
     )
-
-
-def operations(setting: Setting) -> tuple[str, ...]:
-    """All operations, but for the flip where the classes don't survive it."""
-    return tuple(name for name in OPERATIONS if setting.mirror or name != "flip")
 
 
 DC = Protocol(name="dc", version=1, rule=dc, students=("convnet-3-instance",))

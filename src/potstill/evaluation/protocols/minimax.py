@@ -6,7 +6,7 @@ from potstill.nets.colour import Jitter, Lighting
 from potstill.nets.fit import Training
 from potstill.nets.optimiser import Sgd
 from potstill.nets.schedule import Drops
-from potstill.nets.siamese import OPERATIONS, Siamese
+from potstill.nets.siamese import Siamese, surviving
 
 EPOCHS = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))
 """Epochs up to so many images per class; above the last, 300."""
@@ -53,7 +53,7 @@ def _epochs(setting: Setting) -> int:
 
 def _changes(setting: Setting) -> tuple[Augment, ...]:
     if setting.size <= SMALL:
-        kept = tuple(name for name in OPERATIONS if name != "cutout" and (setting.mirror or name != "flip"))
+        kept = tuple(name for name in surviving(setting.mirror) if name != "cutout")
         return (Siamese(operations=kept), CutMix(probability=0.5))
     mirrored = (Flip(probability=0.5),) if setting.mirror else ()
     return (Crop(least_area=0.5), *mirrored, Jitter(strength=0.4), Lighting(strength=0.1), CutMix())
