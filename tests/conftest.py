@@ -36,6 +36,11 @@ def tiny_clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_stable_diffusion(tmp_path_factory):
+    return tiny.save_stable_diffusion(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
 def tiny_decoder(tmp_path_factory):
     return tiny.save_tiny_decoder(tmp_path_factory.mktemp("tiny"))
 

@@ -1,5 +1,6 @@
 """The one denoising loop."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from potstill.core.errors import PotstillError
 from potstill.core.progress import OnStep, Step, silent
-from potstill.guidance import Denoiser, Moment
+from potstill.guidance import Denoiser, GuidedDenoiser, Moment
 from potstill.priors import Prior
 
 
@@ -38,11 +39,13 @@ def sample(
     steps: int,
     solver: str = "ddim",
     start: Start | None = None,
+    draws: Sequence[torch.Generator] = (),
     on_step: OnStep = silent,
 ) -> Tensor:
     """Runs a denoiser from standard normal latents [n, c, h, w] to clean ones.
 
-    The solver is a diffusers scheduler that steps clean latents; "ddim" is CONCORD's Eq. 7 (eta 0). With `start` only
+    The solver is a diffusers scheduler that steps clean latents; "ddim" is CONCORD's Eq. 7 (eta 0); "ancestral" draws
+    noise at every step, from `draws`, a generator an image. With `start` only
     the schedule's last steps are taken, from its latents with `noise` added at the first of them; a moment keeps its
     place among all steps.
     """
@@ -53,9 +56,14 @@ def sample(
     else:
         first = max(0, len(moments) - steps_taken(steps, start.strength))
         x_t = schedule.add_noise(start.latents, noise, moments[first : first + 1])
+    ancestral = solver == "ancestral"
+    noisy: dict[str, Any] = {"generator": list(draws)} if ancestral else {}
     for index, t in enumerate(moments[first:], start=first):
         moment = Moment(index, len(moments), t, prior.alpha_bar(t))
         with torch.no_grad():
-            x_t = schedule.step(denoise(x_t, moment), t, x_t, return_dict=False)[0]
+            x0 = denoise(x_t, moment)
+            if ancestral and isinstance(denoise, GuidedDenoiser) and denoise.spread is not None:
+                x0 = torch.cat([x0, denoise.spread], 1)
+            x_t = schedule.step(x0, t, x_t, **noisy, return_dict=False)[0]
         on_step(Step(stage="denoise", index=index - first + 1, total=len(moments) - first))
     return x_t

@@ -125,3 +125,20 @@ def test_latents_alone_are_the_decoded_encoding(few, tiny_dit) -> None:
     with torch.no_grad():
         wanted = prior.decode(made.latents).clamp(0, 1)
     torch.testing.assert_close(made.images(ALL), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_an_untrained_denoiser_is_its_seeds_and_leaves_the_rest_alone(few, tiny_dit) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again = (surface(few, tiny_dit, pretrained=False) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    other = Chain(prior=tiny_dit, steps=3, pretrained=False).prepare(few, SLOTS, seed=1, device="cpu")
+    trained = surface(few, tiny_dit)
+    weights = [made.prior.network.state_dict() for made in (first, again, other, trained)]
+    name = "transformer_blocks.0.attn1.to_q.weight"
+    assert torch.equal(weights[0][name], weights[1][name])
+    assert not torch.equal(weights[0][name], weights[2][name])
+    assert not torch.equal(weights[0][name], weights[3][name])
+    for part, kept in first.prior.vae.state_dict().items():
+        assert torch.equal(kept, trained.prior.vae.state_dict()[part])
+    assert first.weights != trained.weights, "a record tells them apart"

@@ -68,12 +68,19 @@ def test_a_step_is_sgd_with_momentum(real: RealData) -> None:
     for iteration in range(2):
         made.matcher.begin(iteration)
         trial = wanted.clone().requires_grad_()
-        images = trial * made.surface.deviation + made.surface.mean
+        images = made.surface.colours.images(trial)
         (slope,) = torch.autograd.grad(made.matcher.loss(images, made.labels, 0), trial)
         moved = 0.5 * moved + slope
         wanted = wanted - 2.0 * moved
     made.optimise(silent)
     torch.testing.assert_close(pixels.detach(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_without_iterations_a_set_is_the_canvas_as_it_begins(real: RealData, tmp_path: Path) -> None:
+    method = Matching(objective=DM, canvas=Pixels(size=16, start="noise"), iterations=0)
+    made = distill(method, real, tmp_path, name="begun", images_per_class=1, seed=0)
+    begun = method.prepare(real, seed=0, images_per_class=1, device="cpu").surface
+    torch.testing.assert_close(made.examples(real.classes.keys)[0], begun.kept(slice(0, 3)))
 
 
 def test_distribution_matching_brings_noise_nearer(real: RealData) -> None:

@@ -5,6 +5,7 @@ import pickle
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,15 @@ from potstill.data.classes import imagenet
 from potstill.data.real import Classes
 from potstill.nets.store import load_net
 from potstill.priors.generator import load_generator
-from potstill.priors.style_gan import Discriminator, StyleGan, StyleSpec, build, modulated, save_style_gan
+from potstill.priors.style_gan import (
+    Discriminator,
+    StyleGan,
+    StyleSpec,
+    build,
+    deviation,
+    modulated,
+    save_style_gan,
+)
 from potstill.priors.stylegan_xl import StyleGanXl
 
 CLASSES = Classes(("2", "3", "5"), ("two", "three", "five"))
@@ -283,13 +292,23 @@ def test_the_usual_sizes_are_small():
 
 def test_the_discriminator_is_told_the_class_by_projection(draw):
     judge = build(SPEC, draw)[1]
-    images = torch.randn(2, 3, 16, 16, generator=draw)
+    images = torch.randn(4, 3, 16, 16, generator=draw)
     seen = []
     judge.score.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0]))
-    scores = [judge(images, torch.full((2,), row)) for row in (0, 2)]
+    scores = [judge(images, torch.full((4,), row)) for row in (0, 2)]
     apart = judge.embedding.weight[2] - judge.embedding.weight[0]
     torch.testing.assert_close(scores[1] - scores[0], seen[0] @ apart / math.sqrt(16), rtol=0, atol=1e-5)
     assert isinstance(judge, Discriminator)
+
+
+def test_the_deviation_is_that_within_each_group(draw):
+    """Against numpy, group by group; equal images have none."""
+    x = torch.randn(8, 3, 2, 2, generator=draw)
+    x[4:] = x[4]
+    groups = x.double().numpy().reshape(2, 4, 3, 2, 2)
+    wanted = np.sqrt(groups.var(1) + 1e-8).mean((1, 2, 3)).repeat(4)
+    np.testing.assert_allclose(deviation(x).flatten().numpy(), wanted, rtol=1e-5)
+    assert wanted[4] < 1.1e-4
 
 
 def pickled(tmp_path, held):

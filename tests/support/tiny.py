@@ -12,6 +12,7 @@ from diffusers import (
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    StableDiffusionPipeline,
     StableUnCLIPImg2ImgPipeline,
     UNet2DConditionModel,
 )
@@ -158,6 +159,41 @@ def save_unclip(folder, prediction="v_prediction"):
         unet=shaken(unet),
         scheduler=scheduler,
         vae=autoencoder(),
+    ).save_pretrained(folder)
+    return str(folder)
+
+
+def save_stable_diffusion(folder, prediction="epsilon"):
+    torch.manual_seed(4)
+    words = tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(32, 64),
+        attention_head_dim=2,
+        cross_attention_dim=WIDTH,
+        layers_per_block=1,
+    )
+    StableDiffusionPipeline(
+        vae=autoencoder(),
+        text_encoder=CLIPTextModel(text_config(words)),
+        tokenizer=words,
+        unet=shaken(unet),
+        scheduler=DDIMScheduler(
+            beta_schedule="scaled_linear",
+            beta_start=0.00085,
+            beta_end=0.012,
+            prediction_type=prediction,
+            set_alpha_to_one=False,
+            steps_offset=1,
+            clip_sample=False,
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     ).save_pretrained(folder)
     return str(folder)
 

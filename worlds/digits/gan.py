@@ -21,7 +21,7 @@ from potstill.data.digits import digits
 from potstill.nets.layers import channels_last
 from potstill.nets.store import load_net
 from potstill.priors.generator import load_generator
-from potstill.priors.style_gan import StyleNet, StyleSpec, build, save_style_gan
+from potstill.priors.style_gan import GROUP, StyleNet, StyleSpec, build, save_style_gan
 from worlds.digits.augment import train_pixels, vary
 from worlds.digits.autoencoder import BUNDLED
 from worlds.digits.measure import PER_CLASS, grid, spread
@@ -93,6 +93,17 @@ def drawing(game: Game, rows: Tensor, z: Tensor) -> Tensor:
     return F.softplus(-game.judge(game.net(z, rows), rows)).mean()
 
 
+def grouped(labels: Tensor, draw: torch.Generator) -> Tensor:
+    """Rows of a batch: `GROUP` of one class after the other, the classes as they are among all."""
+    classes = labels[torch.randint(len(labels), (BATCH // GROUP,), generator=draw)]
+    return torch.cat(
+        [
+            own[torch.randint(len(own), (GROUP,), generator=draw)]
+            for own in (torch.nonzero(labels == label).flatten() for label in classes)
+        ]
+    )
+
+
 def move(game: Game, pixels: Tensor, labels: Tensor, share: float) -> tuple[float, float]:
     """One step of both, drawn from the step's own generator; their losses."""
     draw = torch.Generator().manual_seed(game.step)
@@ -101,7 +112,7 @@ def move(game: Game, pixels: Tensor, labels: Tensor, share: float) -> tuple[floa
             group["lr"] = RATE * share
     told = []
     for turn in (1, 0):
-        rows = torch.randint(len(pixels), (BATCH,), generator=draw)
+        rows = grouped(labels, draw)
         z = torch.randn(BATCH, game.net.spec.z, generator=draw)
         if turn:
             real = vary(pixels[rows], draw) * 2 - 1

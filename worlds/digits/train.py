@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from worlds.digits.training import BUILD
 
 LANES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("dit",), ("measure", "dit")),
+    (("dit",), ("measure", "dit"), ("gan",)),
     (("clip", "clip"), ("tiny",), ("unclip",), ("measure", "unclip"), ("clip", "referee")),
 )
 

@@ -35,7 +35,9 @@ class Chain:
     Departs: the start noise is a slot's own and stays, where the code draws it anew for loss, gradient and evaluation;
     Z is quantised once a change; the encoder sees pixels in its own range; the number of steps need not divide 1000.
     Each call of the denoiser is computed again for its gradient (`remember` keeps its insides), so that memory does
-    not grow with the steps. Raises PotstillError for a residual over fewer than 2 steps.
+    not grow with the steps. Without `pretrained` the denoiser is untrained, as LD3M's study of generators has it; a
+    UNet whose last convolution begins at 0 then says nothing, and what is left are Z and the decoder. Raises
+    PotstillError for a residual over fewer than 2 steps.
     """
 
     kind: Literal["chain"] = "chain"
@@ -45,6 +47,7 @@ class Chain:
     residual: Residual = "clean"
     rate: float = 0.1
     rate_condition: float = 0.1
+    pretrained: bool = True
     remember: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +60,8 @@ class Chain:
     def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> "ChainSurface":
         """Loads the prior, encodes a real image for each slot and draws its noise."""
         prior = Prior.from_pretrained(self.prior, device=device)
+        if not self.pretrained:
+            prior.forget(seed)
         images = real_starts(real, slots, size=prior.size, seed=seed)
         with torch.no_grad():
             latents = in_blocks(prior.encode, images.to(device))

@@ -8,20 +8,22 @@ import torch
 from torch import Tensor
 
 from potstill.canvas.canvas import Learned
+from potstill.canvas.colours import Colours, Normalised, Whitened
 from potstill.canvas.start import real_starts
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.distilled import Slot
 from potstill.distilled.mosaic import folded, unfolded
-from potstill.nets.layers import DEVIATION, MEAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """Every pixel is learned, in normalised colours (ImageNet's mean and deviation, as our nets have them).
+    """Every pixel is learned, in the coordinates `colours`.
 
     Source: DC (Zhao et al. 2021, arXiv:2006.05929) begins from standard normal noise, its successors from real images.
+    MTT (arXiv:2203.11932) learns ZCA-whitened images of CIFAR. Departs: there nets are trained on whitened images too;
+    here they see ordinary ones, and whitening decides only how far a step goes in which direction.
     With `parts` above 1 it is IDM's partitioning (Zhao et al. 2023, arXiv:2307.09742): an image is parts x parts tiles,
     each begun from a real image of its own and enlarged to the whole where it is matched or trained on. Values may
     leave [0, 1]. `size` is the side in pixels; None takes the data set's own. Raises PotstillError where tiles do not
@@ -30,6 +32,7 @@ class Pixels:
 
     kind: Literal["pixels"] = "pixels"
     start: Literal["real", "noise"] = "real"
+    colours: Literal["normalised", "zca"] = "normalised"
     rate: float = 0.1
     parts: int = 1
     size: int | None = None
@@ -39,26 +42,28 @@ class Pixels:
         size = self.size or real.size
         if self.parts < 1 or size % self.parts:
             raise PotstillError(f"images of {size} px cannot be cut into {self.parts} x {self.parts} tiles")
-        mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
+        colours = (
+            Normalised.on(device)
+            if self.colours == "normalised"
+            else Whitened.fitted(real.train, size, device)
+        )
         if self.start == "noise":
             draws = (generator(seed, "pixels", slot.key, slot.index) for slot in slots)
-            begun = torch.stack([torch.randn(3, size, size, generator=draw) for draw in draws])
+            begun = torch.stack([torch.randn(3, size, size, generator=draw) for draw in draws]).to(device)
         else:
             images = real_starts(real, slots, size=size, seed=seed, each=self.parts**2)
-            begun = (folded(images, self.parts) - mean) / deviation
-        pixels = begun.to(device).requires_grad_()
-        return PixelSurface(pixels, self.rate, self.parts, mean.to(device), deviation.to(device))
+            begun = colours.of(folded(images, self.parts).to(device))
+        return PixelSurface(begun.requires_grad_(), self.rate, self.parts, colours)
 
 
 @dataclass(frozen=True, eq=False)
 class PixelSurface:
-    """Pixels made ready: normalised colours [n, 3, size, size]."""
+    """Pixels made ready: coordinates [n, 3, size, size]."""
 
     pixels: Tensor
     rate: float
     parts: int
-    mean: Tensor
-    deviation: Tensor
+    colours: Colours
 
     @property
     def size(self) -> int:
@@ -82,9 +87,9 @@ class PixelSurface:
 
     def images(self, rows: slice) -> Tensor:
         """Tiles enlarged, one after the other."""
-        return unfolded(self.pixels[rows] * self.deviation + self.mean, self.parts)
+        return unfolded(self.colours.images(self.pixels[rows]), self.parts)
 
     @torch.no_grad()
     def kept(self, rows: slice) -> Tensor:
         """Whole images."""
-        return self.pixels[rows] * self.deviation + self.mean
+        return self.colours.images(self.pixels[rows])

@@ -1,6 +1,8 @@
 """One random generator an item, from what the item is and nothing else."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -13,3 +15,14 @@ def generator(*identity: int | str) -> torch.Generator:
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in identity)
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@contextmanager
+def seeded(*identity: int | str) -> Iterator[None]:
+    """Within, torch's global generator starts from `identity`; afterwards it is as it was.
+
+    For code of other libraries that takes no generator.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(*identity).initial_seed())
+        yield

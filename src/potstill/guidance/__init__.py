@@ -2,6 +2,7 @@
 
 from potstill.guidance.terms import Bound as Bound
 from potstill.guidance.terms import Denoiser as Denoiser
+from potstill.guidance.terms import GuidedDenoiser as GuidedDenoiser
 from potstill.guidance.terms import Moment as Moment
 from potstill.guidance.terms import Targets as Targets
 from potstill.guidance.terms import Term as Term

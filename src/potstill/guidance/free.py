@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from potstill.guidance.terms import Bound, Moment
@@ -13,7 +14,8 @@ class ClassifierFree:
     """Moves the clean latent away from what the prior sees without its condition.
 
     Source: Ho and Salimans 2022 (arXiv:2207.12598), written on clean latents, on which it is the same linear map:
-    x0 <- x0_null + scale (x0 - x0_null). At scale 1 nothing is computed and the latent is returned as it is.
+    x0 <- x0_null + scale (x0 - x0_null), on the channels that the prior has guided. At scale 1 nothing is computed and
+    the latent is returned as it is.
     """
 
     scale: float
@@ -31,6 +33,8 @@ class ClassifierFree:
 
         def term(x_t: Tensor, moment: Moment, x0: Tensor) -> Tensor:
             unconditional = prior.denoise(x_t, moment.t, null)
-            return unconditional + self.scale * (x0 - unconditional)
+            moved = unconditional + self.scale * (x0 - unconditional)
+            count = prior.guided_channels
+            return moved if count is None else torch.cat([moved[:, :count], x0[:, count:]], 1)
 
         return term

@@ -57,24 +57,41 @@ class Term(Protocol):
         ...
 
 
-def guided(prior: Prior, condition: Condition, terms: Sequence[Term]) -> Denoiser:
+@dataclass
+class GuidedDenoiser:
     """A prior's denoiser for one batch, bent by terms from left to right; with no terms the bare denoiser.
 
     Where a term differentiates through the denoiser, the denoiser is checkpointed: its activations are computed
-    again on the way back instead of being kept.
+    again on the way back instead of being kept. `spread` is what the network said of its variance at the last call,
+    see `Prior.see`.
     """
-    bound = [term.bind(prior, condition) for term in terms]
-    through = any(term.through_denoiser for term in terms)
 
-    def bare(x_t: Tensor, moment: Moment) -> Tensor:
-        return prior.denoise(x_t, moment.t, condition)
+    prior: Prior
+    condition: Condition
+    bound: Sequence[Bound]
+    through: bool
+    spread: Tensor | None = None
 
-    def denoise(x_t: Tensor, moment: Moment) -> Tensor:
-        with torch.set_grad_enabled(through):
-            noisy = x_t.detach().requires_grad_(through)
-            x0 = checkpoint(bare, noisy, moment, use_reentrant=False) if through else bare(noisy, moment)
-            for term in bound:
+    def __call__(self, x_t: Tensor, moment: Moment) -> Tensor:
+        """The clean latent."""
+        with torch.set_grad_enabled(self.through):
+            noisy = x_t.detach().requires_grad_(self.through)
+            x0 = (
+                checkpoint(self._bare, noisy, moment, use_reentrant=False)
+                if self.through
+                else self._bare(noisy, moment)
+            )
+            for term in self.bound:
                 x0 = term(noisy, moment, x0)
         return x0.detach()
 
-    return denoise
+    def _bare(self, x_t: Tensor, moment: Moment) -> Tensor:
+        x0, spread = self.prior.see(x_t, moment.t, self.condition)
+        self.spread = None if spread is None else spread.detach()
+        return x0
+
+
+def guided(prior: Prior, condition: Condition, terms: Sequence[Term]) -> GuidedDenoiser:
+    """A prior's denoiser for one batch, bent by terms."""
+    bound = [term.bind(prior, condition) for term in terms]
+    return GuidedDenoiser(prior, condition, bound, any(term.through_denoiser for term in terms))

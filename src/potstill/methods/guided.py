@@ -56,8 +56,9 @@ class ClassifierTerm:
 class Guided:
     """Sampling from a prior with classifier-free guidance `scale` (1 does without) and further terms.
 
-    Source: CONCORD (arXiv:2505.18358) with a concept term; DiT and unCLIP without. `solver` is "ddim", "unipc" or
-    "dpm-solver++"; 50 steps as in the paper. `dtype` is what networks compute in.
+    Source: CONCORD (arXiv:2505.18358) with a concept term; DiT and unCLIP without. `solver` is "ddim",
+    "unipc", "dpm-solver++", or "ancestral", as Minimax samples; 50 steps as in the paper. `original` computes DiT as
+    its authors do, see `DiT.as_published`. `dtype` is what networks compute in.
     """
 
     kind: Literal["guided"] = "guided"
@@ -66,11 +67,14 @@ class Guided:
     terms: tuple[ConceptTerm | ClassifierTerm, ...] = ()
     steps: int = 50
     solver: str = "ddim"
+    original: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "GuidedSampler":
         """Loads prior, encoder and classifier, and ranks the concepts of every class."""
         prior = Prior.from_pretrained(self.prior, device=device, dtype=getattr(torch, self.dtype))
+        if self.original:
+            prior.as_published()
         prior.schedule(self.steps, self.solver)
         empty = [key for label, key in enumerate(real.classes.keys) if not len(real.train.of_class(label))]
         if empty:
@@ -185,6 +189,7 @@ class GuidedSampler:
             steps=self.settings.steps,
             solver=self.settings.solver,
             start=start,
+            draws=draws,
             on_step=on_step,
         )
         images = to_pixels(self.prior.decode, latents)

@@ -49,7 +49,7 @@ class Matching:
     and differentiated (GLaD's two passes): less memory, once more the making of images; None is all at once.
     `prune` leaves real images out beforehand; `watch` looks at the set on the way and writes `watch.json`, with the
     seconds of matching alone; `preview` keeps a picture of the set every so many iterations.
-    Raises PotstillError for numbers below 1.
+    Without iterations the set is the canvas as it begins. Raises PotstillError for other numbers below 1.
     """
 
     kind: Literal["matching"] = "matching"
@@ -63,10 +63,10 @@ class Matching:
     preview: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "chunk", "preview"):
+        for name, least in (("iterations", 0), ("chunk", 1), ("preview", 1)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise PotstillError(f"matching: {name} must be at least 1, not {value}")
+            if value is not None and value < least:
+                raise PotstillError(f"matching: {name} must be at least {least}, not {value}")
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "Match":
         """Prunes the real images, begins the canvas and readies the objective."""

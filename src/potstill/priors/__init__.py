@@ -12,6 +12,7 @@ PRIORS = Table(
     {
         "DiTPipeline": "potstill.priors.dit:DiT",
         "StableUnCLIPImg2ImgPipeline": "potstill.priors.unclip:UnCLIP",
+        "StableDiffusionPipeline": "potstill.priors.stable_diffusion:StableDiffusion",
         "ClassLDMPipeline": "potstill.priors.ldm:LDM",
     },
 )

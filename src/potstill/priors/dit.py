@@ -15,9 +15,8 @@ from potstill.priors.prior import Condition, Prior, Request
 class DiT(Prior):
     """DiT in the latent space of a KL autoencoder.
 
-    Source: Peebles and Xie 2023 (arXiv:2212.09748), as diffusers runs it: the learned variance is not used and
-    guidance acts on all latent channels; the paper's own code guides three of four. The null class is the last
-    row of the label table.
+    Source: Peebles and Xie 2023 (arXiv:2212.09748), as diffusers runs it unless `as_published` is called. The null
+    class is the last row of the label table.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -32,8 +31,19 @@ class DiT(Prior):
         config = self.transformer.config
         return config.in_channels, config.sample_size, config.sample_size
 
+    def as_published(self) -> None:
+        """Computes as the authors' code does, for which the weights were trained; diffusers departs in three places.
+
+        The frequencies of the time embedding are 10000^(-i/128) and not 10000^(-i/127), every LayerNorm has an epsilon
+        of 1e-6, and classifier-free guidance acts on the first three latent channels.
+        """
+        for block in self.transformer.transformer_blocks:
+            block.norm1.emb.time_proj.downscale_freq_shift = 0
+            block.norm3.eps = 1e-6
+        self.guided_channels = 3
+
     def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The network's raw output, the learned variance left out."""
+        """The network's raw output, with its learned variance."""
         noisy = x_t.to(self.transformer.dtype)
         rows, learned = condition.values.get("class"), condition.values.get("embedding")
         if learned is None:
@@ -42,7 +52,7 @@ class DiT(Prior):
             with _told(self._embedders(), learned.to(noisy.dtype)):
                 nothing = torch.zeros(len(noisy), dtype=torch.int64, device=noisy.device)
                 raw = self.transformer(noisy, timestep=t, class_labels=nothing).sample
-        return raw[:, : self.transformer.config.in_channels]
+        return raw
 
     def learnable(self, condition: Condition) -> Condition:
         """The classes' embedding in every block, [n, blocks, d]: diffusers gives each block a table of its own."""

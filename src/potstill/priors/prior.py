@@ -10,6 +10,7 @@ from torch import Tensor
 
 from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError, unknown
+from potstill.core.seeds import seeded
 from potstill.core.table import Table
 from potstill.data.real import Split
 
@@ -17,6 +18,7 @@ SOLVERS = Table(
     "solver",
     {
         "ddim": "diffusers:DDIMScheduler",
+        "ancestral": "diffusers:DDPMScheduler",
         "dpm-solver++": "diffusers:DPMSolverMultistepScheduler",
         "unipc": "diffusers:UniPCMultistepScheduler",
     },
@@ -55,6 +57,11 @@ class Prior(ABC):
     The network may compute in another dtype; noisy and clean latents, scores and the sampler stay in float32.
     """
 
+    unused: tuple[str, ...] = ()
+    """Parts of the pipeline that are not loaded."""
+    guided_channels: int | None = None
+    """How many latent channels, from the first, classifier-free guidance acts on; None is all."""
+
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
         self.vae = pipe.vae.eval().requires_grad_(False)
@@ -78,7 +85,8 @@ class Prior(ABC):
             if kind not in PRIORS:
                 raise unknown("diffusers pipeline", kind, PRIORS, place)
             prior = PRIORS[kind]
-            pipe = prior.pipeline().from_pretrained(place, dtype=dtype, use_safetensors=True)
+            without = {part: None for part in prior.unused if part in index}
+            pipe = prior.pipeline().from_pretrained(place, dtype=dtype, use_safetensors=True, **without)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise PotstillError(f"cannot load the pipeline {source!r} from {place}: {error}") from error
         return prior(pipe.to(device))
@@ -94,6 +102,24 @@ class Prior(ABC):
     def device(self) -> torch.device:
         """Where the prior computes."""
         return self.vae.device
+
+    @property
+    def network(self) -> Any:
+        """The denoiser, a model of diffusers."""
+        parts = self.pipe.components
+        return parts["transformer"] if "transformer" in parts else parts["unet"]
+
+    def as_published(self) -> None:
+        """Computes as the authors' code does where diffusers departs; raises PotstillError where it doesn't."""
+        raise PotstillError(
+            f"{type(self).__name__} is computed as diffusers does; original=true is for DiT, which diffusers changes"
+        )
+
+    def forget(self, seed: int) -> None:
+        """Gives the denoiser values as its class draws them before training; the first stage stays as it is."""
+        with seeded(seed, "untrained"):
+            fresh = type(self.network).from_config(self.network.config)
+        self.network.load_state_dict(fresh.state_dict())
 
     @property
     @abstractmethod
@@ -123,13 +149,22 @@ class Prior(ABC):
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The clean latent [n, c, h, w] that the network sees in noisy latents, at one timestep for all."""
+        return self.see(x_t, t, condition)[0]
+
+    def see(self, x_t: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
+        """The clean latent and, where the network learned it, its variance's place v, each [n, c, h, w].
+
+        Source: Nichol and Dhariwal 2021 (arXiv:2102.09672), Eq. 15: with (v + 1) / 2 the logarithm of the variance goes
+        from that of the posterior's to that of beta.
+        """
 
         def rows(noisy: Tensor, *tensors: Tensor) -> Tensor:
             told = Condition(dict(zip(condition.names(), tensors, strict=True)))
             return self.predict(noisy, t.to(noisy.device).expand(len(noisy)), told).float()
 
-        raw = in_blocks(rows, x_t, *condition.tensors())
-        return to_clean(raw, x_t, self.alpha_bar(t), self.pipe.scheduler.config.prediction_type)
+        raw, *spread = in_blocks(rows, x_t, *condition.tensors()).split(x_t.shape[1], 1)
+        clean = to_clean(raw, x_t, self.alpha_bar(t), self.pipe.scheduler.config.prediction_type)
+        return clean, spread[0] if spread else None
 
     def alpha_bar(self, t: Tensor) -> float:
         """The share of signal variance left at an integer timestep, in (0, 1)."""
@@ -149,16 +184,31 @@ class Prior(ABC):
         scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         return self.vae.decode(scaled).sample.float() / 2 + 0.5
 
+    @property
+    def learned_variance(self) -> bool:
+        """Whether the network says how noisy a step should be."""
+        return self.network.config.out_channels == 2 * self.network.config.in_channels
+
     def schedule(self, steps: int, solver: str = "ddim") -> Any:
         """A diffusers scheduler that steps clean latents, with its timesteps set.
 
-        Its noise schedule and spacing are the pipeline's. Raises PotstillError for an unknown solver or step count.
+        Its noise schedule is the pipeline's, and its spacing too but for "ancestral": that is the sampler of Ho et al.
+        2020 (arXiv:2006.11239) on the timesteps of DiT's code, evenly from first to last, with the network's own
+        variance where it learned one, as Minimax samples. Raises PotstillError for an unknown solver or step count.
         """
         trained = self.pipe.scheduler.config.num_train_timesteps
         if not 1 <= steps <= trained:
             raise PotstillError(f"steps must lie between 1 and {trained}, not {steps}")
-        scheduler = SOLVERS[solver].from_config(self.pipe.scheduler.config, prediction_type="sample")
-        scheduler.set_timesteps(steps, device=self.device)
+        config: dict[str, Any] = {"prediction_type": "sample"}
+        if solver == "ancestral":
+            variance = "learned_range" if self.learned_variance else "fixed_small"
+            config |= {"variance_type": variance, "clip_sample": False, "thresholding": False}
+        scheduler = SOLVERS[solver].from_config(self.pipe.scheduler.config, **config)
+        if solver == "ancestral":
+            grid = torch.linspace(0, trained - 1, steps, dtype=torch.float64).round().int()
+            scheduler.set_timesteps(timesteps=grid.flip(0).tolist(), device=self.device)
+        else:
+            scheduler.set_timesteps(steps, device=self.device)
         return scheduler
 
     def noise(self, draws: Sequence[torch.Generator]) -> Tensor:

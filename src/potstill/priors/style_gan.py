@@ -18,7 +18,7 @@ from potstill.data.real import Classes
 from potstill.nets.store import CONFIG, WEIGHTS
 from potstill.priors.generator import Generator
 
-EPSILON, SLOPE, FIRST = 1e-8, 0.2, 4
+EPSILON, SLOPE, FIRST, GROUP = 1e-8, 0.2, 4, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +129,9 @@ class Discriminator(nn.Module):
     """Images [n, 3, size, size] around [-1, 1] and classes int64 [n] to scores [n], high for real.
 
     Source: the residual discriminator of Karras et al. 2020, section 4; the class acts by projection, Miyato and
-    Koyama 2018 (arXiv:1802.05637), equation 4. Departs: average pooling, and no deviation over the minibatch.
+    Koyama 2018 (arXiv:1802.05637), equation 4; the deviation over a group of images, Karras et al. 2018
+    (arXiv:1710.10196), section 3, keeps a class from becoming one image. Images come in groups of `GROUP` of one class.
+    Departs: average pooling.
     """
 
     def __init__(self, spec: StyleSpec) -> None:
@@ -138,7 +140,7 @@ class Discriminator(nn.Module):
         self.first = nn.Conv2d(3, widths[0], 1)
         pairs = zip(widths, widths[1:], strict=False)
         self.blocks = nn.ModuleList([Halving(before, after) for before, after in pairs])
-        self.last = nn.Conv2d(last, last, 3, padding=1)
+        self.last = nn.Conv2d(last + 1, last, 3, padding=1)
         self.dense = nn.Linear(last * FIRST**2, last)
         self.score = nn.Linear(last, 1)
         self.embedding = nn.Embedding(len(spec.classes), last)
@@ -152,9 +154,21 @@ class Discriminator(nn.Module):
         x = _rectified(self.first(images))
         for block in self.blocks:
             x = block(x)
+        x = torch.cat([x, deviation(x).expand(-1, -1, *x.shape[2:])], 1)
         x = _rectified(self.dense(_rectified(self.last(x)).flatten(1)))
         told = (self.embedding(rows) * x).sum(1) / math.sqrt(x.shape[1])
         return self.score(x)[:, 0] + told
+
+
+def deviation(x: Tensor) -> Tensor:
+    """How much images [n, c, h, w] differ within each group of `GROUP`: one number for all of a group, [n, 1, 1, 1]."""
+    groups = x.unflatten(0, (-1, GROUP))
+    return (
+        (groups.var(1, correction=0) + EPSILON)
+        .sqrt()
+        .mean((1, 2, 3))
+        .repeat_interleave(GROUP)[:, None, None, None]
+    )
 
 
 class Halving(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from potstill.core.blocks import in_blocks
 from potstill.priors.prior import Condition, Prior, Request
+from potstill.priors.prompts import prompted
 
 TEMPLATES = (
     "a photo of a {}.",
@@ -91,18 +92,11 @@ class UnCLIP(Prior):
         pixels = pixels.to(self.device, dtype)
         seen = in_blocks(lambda rows: pipe.image_encoder(rows).image_embeds, pixels)
         image = pipe.noise_image_embeddings(seen, noise_level=0, noise=noise.to(self.device, dtype))
-        return Condition({"text": self._text(prompts), "image": image})
+        return Condition({"text": prompted(self.pipe, prompts, self.device), "image": image})
 
     @torch.no_grad()
     def null_condition(self, condition: Condition) -> Condition:
         """The empty prompt and a zero image vector, as the pipeline's unconditional half."""
         image = condition.values["image"]
-        text = self._text([""]).expand(len(image), -1, -1)
+        text = prompted(self.pipe, [""], self.device).expand(len(image), -1, -1)
         return Condition({"text": text, "image": torch.zeros_like(image)})
-
-    def _text(self, prompts: Sequence[str]) -> Tensor:
-        distinct = sorted(set(prompts))
-        states = {}
-        for prompt in distinct:
-            states[prompt], _ = self.pipe.encode_prompt([prompt], self.device, 1, False)
-        return torch.cat([states[prompt] for prompt in prompts])

@@ -1,9 +1,9 @@
-"""D4M (arXiv:2407.15138) on digits, with the guidance scales that the priors have in the other recipes."""
+"""D4M (arXiv:2407.15138), on digits with the guidance scales that the priors have in the other recipes."""
 
 import dataclasses
 
 from potstill.methods.d4m import D4M
-from potstill.recipes import digits
+from potstill.recipes import concord, digits
 from potstill.recipes.recipe import Recipe
 
 
@@ -17,6 +17,13 @@ def digits_unclip() -> Recipe:
     """D4M with the unCLIP prior, which is told a prompt and the real image nearest to the prototype."""
     method = D4M(prior="digits/unclip", scale=2.0)
     return _digits("digits-d4m-unclip", "D4M: prototypes of real digits, denoised part-way by unCLIP", method)
+
+
+def imagenet() -> Recipe:
+    """D4M as published, with Stable Diffusion 1.5 at 512 px, on ImageWoof."""
+    method = D4M(prior="stable-diffusion-v1-5/stable-diffusion-v1-5")
+    summary = "D4M: prototypes denoised part-way by Stable Diffusion 1.5"
+    return dataclasses.replace(concord.random(), name="imagenet-d4m", summary=summary, method=method)
 
 
 def _digits(name: str, summary: str, method: D4M) -> Recipe:

@@ -162,6 +162,18 @@ def _coresets(world: World) -> Study:
     )
 
 
+def _looks(world: World) -> Study:
+    names = (world.tuned, f"{world.prefix}dit", f"{world.prefix}unclip")
+    pairs = dict.fromkeys(f"{name}{ending}" for name in names for ending in ("", "-concord"))
+    return Study(
+        name=f"{world.name}-figure-3-images",
+        source=f"{PAPER}, figures 3 and 8 to 13; which classes they show is not known here; look at them in the page",
+        summary="images from the same noise without and with concepts",
+        arms=_arms(*pairs),
+        over={"images_per_class": ("10",), **SETS_ALONE},
+    )
+
+
 def _images(world: World) -> Study:
     return Study(
         name=f"{world.name}-figure-4a-images",
@@ -224,6 +236,7 @@ full_objective, digits_objective = partial(_objective, FULL), partial(_objective
 full_combination, digits_combination = partial(_combination, FULL), partial(_combination, DIGITS)
 full_time, digits_time = partial(_time, FULL), partial(_time, DIGITS)
 full_coresets, digits_coresets = partial(_coresets, FULL), partial(_coresets, DIGITS)
+full_looks, digits_looks = partial(_looks, FULL), partial(_looks, DIGITS)
 full_images, digits_images = partial(_images, FULL), partial(_images, DIGITS)
 full_weight, digits_weight = partial(_weight, FULL), partial(_weight, DIGITS)
 full_negatives, digits_negatives = partial(_negatives, FULL), partial(_negatives, DIGITS)
