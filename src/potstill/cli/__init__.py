@@ -14,6 +14,7 @@ from potstill.cli import (
     demo,
     distill,
     evaluate,
+    export,
     figure,
     label,
     parts,
@@ -46,6 +47,7 @@ app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.add_typer(figure.figure, name="figure")
 app.command()(report.report)
+app.command()(export.export)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from potstill.bundled import banks, models
+from potstill.bundled.licences import DATA, MODELS, data_licence, model_licence
 from potstill.cli.terminal import Json, emit, out_console
 from potstill.core.errors import unknown
 
@@ -72,10 +73,13 @@ def _tables() -> dict[Kind, Callable[[], list[str]]]:
 
 def show(
     name: Annotated[
-        str, typer.Argument(help="A recipe, a study, a protocol, a shipped model or a set's folder.")
+        str,
+        typer.Argument(
+            help="A recipe, study, protocol, shipped model, hub model or data set, or a set's folder."
+        ),
     ],
 ) -> None:
-    """Prints the resolved settings of a recipe, study or protocol, a model's card, or what a set's folder holds."""
+    """Prints the resolved settings of a recipe, study or protocol, a model's card or licence, or a set's record."""
     from potstill.distilled import Manifest
     from potstill.evaluation import PROTOCOLS
     from potstill.recipes import RECIPES, STUDIES
@@ -91,6 +95,12 @@ def show(
         return
     elif Path(name).is_dir():
         shown = Manifest.load(Path(name))
+    elif name in MODELS:
+        shown = model_licence(name)
+    elif name in DATA or name.startswith("hub:"):
+        shown = data_licence(name)
     else:
-        raise unknown("name", name, [*RECIPES, *STUDIES, *PROTOCOLS, *models(), "a set's folder"])
+        raise unknown(
+            "name", name, [*RECIPES, *STUDIES, *PROTOCOLS, *models(), *MODELS, *DATA, "a set's folder"]
+        )
     emit(shown, True, str)

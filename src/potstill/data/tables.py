@@ -74,6 +74,20 @@ def encoded_images(dataset: Any, column: str) -> Any:
     return dataset.select_columns([column]).cast_column(column, _library().Image(decode=False))
 
 
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Within, `datasets` draws no progress bars."""
+    datasets = _library()
+    shown = not datasets.are_progress_bars_disabled()
+    if shown:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
 def _library() -> Any:
     import datasets
 
@@ -146,7 +160,7 @@ def _require_equal_names(files: Sequence[Path]) -> None:
 
 
 def _opened(where: object, opening: Callable[[], Any]) -> Splits:
-    with _no_bars():
+    with no_bars():
         try:
             found = opening()
         except PotstillError:
@@ -157,19 +171,6 @@ def _opened(where: object, opening: Callable[[], Any]) -> Splits:
             cause = error.__cause__ or error
             raise PotstillError(f"cannot load {where} with Hugging Face datasets: {cause}") from error
     return dict(found) if isinstance(found, dict) else {"train": found}
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    datasets = _library()
-    shown = not datasets.are_progress_bars_disabled()
-    if shown:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
 
 
 def _is_image(feature: Any) -> bool:

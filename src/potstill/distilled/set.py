@@ -72,11 +72,11 @@ class Manifest:
     """A set's provenance: all that decides its images, then what making them took.
 
     `seconds` and `seconds_per_image` count the making of images alone, not the loading of models, and add up
-    over resumed runs; `peak_memory_gib` is the process's (2^30 bytes). `real_scores` holds, for every class and
-    phrase, the 5, 50 and 95 per cent quantiles of the cosine on real images of the class, and `real_means` those of
-    an image's mean over its phrases. `spread` and `real_spread` are the mean of 1 - cosine between embeddings of two
-    images of a class, in the set and among real images. An image stands for `parts` x `parts` training images, its
-    tiles (see `mosaic`).
+    over resumed runs; `peak_memory_gib` is the process's (2^30 bytes). `licences` are those of the models and of the
+    data, by name. `real_scores` holds, for every class and phrase, the 5, 50 and 95 per cent quantiles of the cosine on
+    real images of the class, and `real_means` those of an image's mean over its phrases. `spread` and `real_spread`
+    are the mean of 1 - cosine between embeddings of two images of a class, in the set and among real images. An image
+    stands for `parts` x `parts` training images, its tiles (see `mosaic`).
     """
 
     format: int = FORMAT
@@ -90,6 +90,7 @@ class Manifest:
     finished: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     weights: tuple[Mapping[str, str], ...] = ()
+    licences: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     seconds: float = 0.0
     seconds_per_image: float = 0.0

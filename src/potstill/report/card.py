@@ -1,10 +1,11 @@
 """The dataset card of a distilled set: what it is, how it was made, how it is loaded."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from potstill.bundled.licences import named, warnings
 from potstill.core.files import write_text
 from potstill.report.payload import flat
 from potstill.report.read import Facts, read_facts
@@ -20,23 +21,32 @@ REAL = {
 """Methods whose images are real ones, and what their cards say."""
 
 
-def card(folder: Path, *, license: str | None = None) -> str:
+def card(
+    folder: Path,
+    *,
+    license: str | None = None,
+    front: Sequence[str] = (),
+    loading: str | None = None,
+    record: str = "",
+) -> str:
     """The README.md of a distilled set, with the front matter that the Hugging Face Hub reads.
 
     `license` is a Hub identifier such as "cc-by-4.0"; without one the card says "unknown", for the images
-    derive from data and models whose terms only their owner knows. Raises PotstillError where there is no
-    set.
+    derive from data and models whose terms only their owner knows. Of a set in another format, `front` are more lines
+    of the front matter, `loading` says how it is loaded and `record` is the subfolder of potstill.json. Raises
+    PotstillError where there is no set.
     """
     facts = read_facts(folder)
     return "\n\n".join(
         [
-            _front_matter(facts, license),
+            _front_matter(facts, license, front),
             f"# {_plain(facts.name)}",
             _what(facts),
-            _load(folder),
+            f"## Loading\n\n{loading or image_folder(folder.name or '.')}",
             "## How it was made",
             _table(("setting", "value"), _settings(facts)),
-            _made_with(facts),
+            _made_with(facts, f"{record}/" if record else ""),
+            *_licences(facts),
             _classes(facts),
         ]
     ) + ("\n")
@@ -49,7 +59,21 @@ def write_card(folder: Path, *, license: str | None = None) -> Path:
     return file
 
 
-def _front_matter(facts: Facts, license: str | None) -> str:
+def image_folder(name: str) -> str:
+    """How an image folder of that name is loaded, as markdown."""
+    return f"""```python
+import datasets
+
+train = datasets.load_dataset("imagefolder", data_dir={json.dumps(name)}, split="train")
+train[0]  # {{"image": <PIL image>, "label": 0}}
+```
+
+`label` counts the folder names in their sorted order, as in `torchvision.datasets.ImageFolder`;
+`potstill.json` lists the classes in the order of the source data. `metadata.jsonl` holds a line an image:
+class, index, seed and, where they were recorded, concepts, scores and negatives."""
+
+
+def _front_matter(facts: Facts, license: str | None, front: Sequence[str]) -> str:
     size = next((name for most, name in SIZES if _count(facts) < most), "n>1M")
     lines = [
         f"license: {json.dumps(license or 'unknown')}",
@@ -62,6 +86,7 @@ def _front_matter(facts: Facts, license: str | None) -> str:
         "- dataset-distillation",
         "- synthetic",
         "- potstill",
+        *front,
     ]
     if facts.kind in REAL:
         lines.remove("- synthetic")
@@ -81,21 +106,6 @@ def _what(facts: Facts) -> str:
     return f"{_count(facts):,} {what}: {per_class}{size} for each of {classes} classes."
 
 
-def _load(folder: Path) -> str:
-    return f"""## Loading
-
-```python
-import datasets
-
-train = datasets.load_dataset("imagefolder", data_dir={json.dumps(folder.name or ".")}, split="train")
-train[0]  # {{"image": <PIL image>, "label": 0}}
-```
-
-`label` counts the folder names in their sorted order, as in `torchvision.datasets.ImageFolder`;
-`potstill.json` lists the classes in the order of the source data. `metadata.jsonl` holds a line an image:
-class, index, seed and, where they were recorded, concepts, scores and negatives."""
-
-
 def _settings(facts: Facts) -> list[tuple[str, str]]:
     settings: dict[str, Any] = {**flat(facts.method), **flat(facts.data, "data"), "seed": facts.seed}
     return [
@@ -103,7 +113,7 @@ def _settings(facts: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def _made_with(facts: Facts) -> str:
+def _made_with(facts: Facts, place: str) -> str:
     known: Mapping[str, str | None] = {
         "device": facts.device,
         "seconds": None if facts.seconds is None else f"{facts.seconds:.1f}",
@@ -117,8 +127,26 @@ def _made_with(facts: Facts) -> str:
     if facts.weights:
         weights = [(one.get("name", ""), f"`{one.get('sha256', '')}`") for one in facts.weights]
         parts.append(_table(("weights", "SHA-256"), weights))
-    parts.append("`potstill.json` is the full record; each image's SHA-256 is in `metadata.jsonl`.")
+    parts.append(
+        f"`{place}potstill.json` is the full record; each image's SHA-256 is in `{place}metadata.jsonl`."
+    )
     return "\n\n".join(parts)
+
+
+def _licences(facts: Facts) -> list[str]:
+    """What it derives from and under which licences, with a warning where these do not allow all use."""
+    used = facts.licensed
+    if not used:
+        return []
+    rows = [(name, _judged(identifier)) for name, identifier in used.items()]
+    told = "; ".join(_plain(one) for one in warnings(used))
+    warning = [f"**Before you publish or use it commercially:** {told}."] if told else []
+    return ["## Licences of what it was made from", _table(("model or data", "licence"), rows), *warning]
+
+
+def _judged(identifier: str) -> str:
+    licence = named(identifier)
+    return f"[{licence.id}]({licence.url})" if licence.url else licence.id
 
 
 def _classes(facts: Facts) -> str:

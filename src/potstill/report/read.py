@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from potstill.bundled.licences import licences
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
 from potstill.core.settings import from_plain
@@ -62,6 +63,7 @@ class Facts:
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     weights: tuple[Mapping[str, str], ...] = ()
+    licences: Mapping[str, str] = field(default_factory=dict)
     device: str | None = None
     seconds: float | None = None
     seconds_per_image: float | None = None
@@ -75,6 +77,12 @@ class Facts:
     def kind(self) -> str:
         """The method's name in the table of methods; empty where the file does not say."""
         return str(self.method.get("kind", ""))
+
+    @property
+    def licensed(self) -> Mapping[str, str]:
+        """The licences of the models and the data by name: as recorded, by today's tables where they were not."""
+        names = [one["name"] for one in self.weights if "name" in one]
+        return self.licences or licences(names, str(self.data.get("name", "")))
 
     def name_of(self, key: str) -> str:
         """A class's human name; its key where there is none."""

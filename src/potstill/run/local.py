@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from potstill.bundled.licences import licences
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.settings import to_plain
 from potstill.data.real import RealData
@@ -75,6 +76,7 @@ def distill(
         size=maker.size,
         seed=seed,
         weights=tuple({"name": source, "sha256": digest} for source, digest in weights.items()),
+        licences=licences(list(weights), real.name),
         versions=versions(),
         device=device_name(device),
         real_scores=witness.space.real_scores() if witness else {},
