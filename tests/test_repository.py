@@ -107,7 +107,7 @@ def test_every_part_is_documented():
 
 def test_every_method_has_a_page():
     pages = {page.stem for page in (ROOT / "docs" / "methods").glob("*.md")}
-    assert pages == set(METHODS)
+    assert pages == set(METHODS) | {"minimax"}
 
 
 def test_documented_python_imports_what_there_is():

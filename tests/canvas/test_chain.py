@@ -31,7 +31,7 @@ def ddim(prior: Prior, z: Tensor, told: Condition, noise: Tensor, steps: int, sc
     for k in range(steps - 1, -1, -1):
         t = torch.full((len(x),), times[k])
         bar, before = bars[times[k]], bars[times[k - 1]] if k else bars[0]
-        conditional, empty = (prior.predict(x, t, one) for one in (told, null))
+        conditional, empty = (prior.predict(x, t, one)[:, :4] for one in (told, null))
         error = empty + scale * (conditional - empty)
         x0 = (x - (1 - bar) ** 0.5 * error) / bar**0.5
         w = k / (steps - 1) if steps > 1 else 0

@@ -110,6 +110,16 @@ def save_dit(folder, prediction="epsilon", out_channels=8):
     return str(folder)
 
 
+def save_tied_dit(folder, prediction="epsilon", out_channels=8):
+    """The tiny DiT with one embedder of time and class, copied into every block, as in converted checkpoints."""
+    pipe = DiTPipeline.from_pretrained(save_dit(folder, prediction, out_channels))
+    first, *others = pipe.transformer.transformer_blocks
+    for block in others:
+        block.norm1.emb.load_state_dict(first.norm1.emb.state_dict())
+    pipe.transformer.save_pretrained(Path(folder) / "transformer")
+    return str(folder)
+
+
 def save_clip(folder):
     torch.manual_seed(1)
     words = tokenizer()

@@ -12,7 +12,6 @@ from potstill.canvas.canvas import Learned
 from potstill.canvas.start import real_starts
 from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError
-from potstill.core.fingerprint import fingerprint
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -94,8 +93,7 @@ class ChainSurface:
     @property
     def weights(self) -> Mapping[str, str]:
         """The prior's networks."""
-        modules = [part for part in self.prior.pipe.components.values() if isinstance(part, torch.nn.Module)]
-        return {self.settings.prior: fingerprint(modules)}
+        return {self.settings.prior: self.prior.fingerprint}
 
     @property
     def learned(self) -> Mapping[str, Learned]:

@@ -16,6 +16,7 @@ from potstill.cli import (
     evaluate,
     export,
     figure,
+    finetune,
     label,
     parts,
     report,
@@ -39,6 +40,7 @@ app.add_typer(concepts.concepts, name="concepts")
 app.command()(distill.distill)
 app.command()(teach.teach)
 app.command()(buffer.buffer)
+app.add_typer(finetune.finetune, name="finetune")
 app.command()(convert.convert)
 app.command()(label.label)
 app.command()(evaluate.evaluate)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.core.errors import PotstillError
@@ -148,8 +148,7 @@ class GuidedSampler:
     @property
     def weights(self) -> Mapping[str, str]:
         """Prior, encoder, tiny decoder and classifier, each with its hash."""
-        modules = [part for part in self.prior.pipe.components.values() if isinstance(part, nn.Module)]
-        merged = {self.settings.prior: fingerprint(modules)}
+        merged = {self.settings.prior: self.prior.fingerprint}
         for term in self.loaded:
             merged |= term.weights
         return merged

@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError, unknown
+from potstill.core.fingerprint import fingerprint
 from potstill.core.seeds import seeded
 from potstill.core.table import Table
 from potstill.data.real import Split
@@ -69,7 +71,7 @@ class Prior(ABC):
 
     @staticmethod
     def from_pretrained(source: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> "Prior":
-        """Opens a diffusers pipeline by shipped name, folder or hub id.
+        """Opens a diffusers pipeline by shipped name, folder or hub id, or a folder of fine-tuned groups of classes.
 
         Raises PotstillError where it can't be loaded, and for a pipeline class that has no prior here.
         """
@@ -77,8 +79,11 @@ class Prior(ABC):
 
         from potstill.bundled import resolve
         from potstill.priors import PRIORS
+        from potstill.priors.groups import GROUPS, Groups
 
         place = resolve(source)
+        if (Path(place) / GROUPS).is_file():
+            return Groups(Path(place), device=device, dtype=dtype)
         try:
             index: Any = DiffusionPipeline.load_config(place)
             kind = str(index["_class_name"])
@@ -120,6 +125,11 @@ class Prior(ABC):
         with seeded(seed, "untrained"):
             fresh = type(self.network).from_config(self.network.config)
         self.network.load_state_dict(fresh.state_dict())
+
+    @property
+    def fingerprint(self) -> str:
+        """The hex SHA-256 of all its networks."""
+        return fingerprint(part for part in self.pipe.components.values() if isinstance(part, nn.Module))
 
     @property
     @abstractmethod
@@ -217,8 +227,8 @@ class Prior(ABC):
         return torch.stack(drawn).to(self.device)
 
 
-def to_clean(raw: Tensor, x_t: Tensor, alpha_bar: float, prediction: str) -> Tensor:
-    """What a network predicts, as a clean latent.
+def to_clean(raw: Tensor, x_t: Tensor, alpha_bar: float | Tensor, prediction: str) -> Tensor:
+    """What a network predicts, as a clean latent; `alpha_bar` is one number for all rows, or [n, 1, 1, 1].
 
     Source: CONCORD, Eq. 8 for "epsilon"; Salimans and Ho 2022 (arXiv:2202.00512), section 4 for "v_prediction".
     """
@@ -232,7 +242,7 @@ def to_clean(raw: Tensor, x_t: Tensor, alpha_bar: float, prediction: str) -> Ten
     raise unknown("prediction type", prediction, ["epsilon", "v_prediction", "sample"])
 
 
-def from_clean(x0: Tensor, x_t: Tensor, alpha_bar: float, prediction: str) -> Tensor:
+def from_clean(x0: Tensor, x_t: Tensor, alpha_bar: float | Tensor, prediction: str) -> Tensor:
     """The inverse of `to_clean`: the prediction that a clean latent stands for."""
     signal, noise = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
     if prediction == "epsilon":

@@ -26,6 +26,8 @@ RECIPES = Table(
         "digits-dit-classifier": "potstill.recipes.digits_classifier:dit_classifier",
         "digits-dit-concord-classifier": "potstill.recipes.digits_classifier:dit_concord_classifier",
         "digits-unclip-classifier": "potstill.recipes.digits_classifier:unclip_classifier",
+        "digits-minimax": "potstill.recipes.minimax:digits_minimax",
+        "digits-minimax-concord": "potstill.recipes.minimax:digits_minimax_concord",
         "digits-d4m": "potstill.recipes.d4m:digits_dit",
         "digits-d4m-unclip": "potstill.recipes.d4m:digits_unclip",
         "digits-dc": "potstill.recipes.matching:digits_dc",

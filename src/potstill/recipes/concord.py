@@ -93,7 +93,8 @@ def minimax_100_concord() -> Recipe:
 def minimax_1k() -> Recipe:
     """DiT-XL/2 fine-tuned by Minimax on ImageNet-1K, in the folder models/minimax-imagenet-1k.
 
-    Departs: one model of all classes, where the source has one for each group of 20 classes.
+    Made with `--groups 20`, as in the source, the folder holds a model for each group of 20 classes; one model of all
+    classes serves as well, and departs.
     """
     return _minimax("imagenet-1k")
 

@@ -1,0 +1,183 @@
+"""Fine-tunes a diffusion transformer on real images by Minimax, into a folder that stands where a prior is named."""
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.bundled import resolve
+from potstill.core.errors import PotstillError
+from potstill.core.files import read_json, sha256, write_json, write_text
+from potstill.core.progress import OnStep, Step, silent
+from potstill.core.seeds import generator
+from potstill.core.settings import to_plain
+from potstill.data.real import RealData
+from potstill.nets.fit import batches
+from potstill.priors import Prior
+from potstill.priors.diffit import fold, require_one_embedder
+from potstill.priors.dit import DiT
+from potstill.priors.groups import GROUPS, Group, GroupIndex
+from potstill.priors.minimax import Minimax
+from potstill.priors.posterior import Posterior
+from potstill.priors.tuning import Batch, State
+from potstill.priors.variance import variance_table
+
+INDEX, METRICS, CHECKPOINT = "model_index.json", "metrics.json", "checkpoint.pt"
+SECONDS = 60.0
+"""Between two checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """A fine-tuned prior's folder, the keys of its classes, and what its metrics.json holds."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    metrics: Mapping[str, Any]
+
+
+def finetune(
+    real: RealData, out: Path, tuning: Minimax, *, device: str = "cpu", on_step: OnStep = silent
+) -> tuple[Tuned, ...]:
+    """Fine-tunes a DiT on all training images and writes its running mean as a diffusers folder `out`, with a card.
+
+    With `groups` there is a folder below `out` for every so many classes, in their order, and a groups.json that says
+    which is whose; `Prior.from_pretrained(out)` then draws each class by its own. Images are encoded once; each step
+    draws latents anew from the means and deviations that are held in memory. A killed run goes on from its last
+    checkpoint to the same bits (on a CPU with the same number of threads); a finished folder is read. Raises
+    PotstillError where `out` holds a prior of other settings or data, for a prior that is no DiT, does not know a
+    class or has embedders that differ, and where training diverges.
+    """
+    other = GROUPS if tuning.groups is None else INDEX
+    if (out / other).is_file():
+        raise PotstillError(f"{out / other}: this folder holds another kind of fine-tuning: name another")
+    if tuning.groups is None:
+        return (_tuned(real, out, tuning, device, on_step),)
+    keys, made = real.classes.keys, []
+    for place, first in enumerate(range(0, len(keys), tuning.groups)):
+        own = real.select(keys[first : first + tuning.groups])
+        made.append(_tuned(own, out / f"{place:03d}", tuning, device, on_step))
+    hashes = [sha256(one.folder / "transformer") for one in made]
+    listed = tuple(
+        Group(folder=one.folder.name, classes=one.classes, sha256=found)
+        for one, found in zip(made, hashes, strict=True)
+    )
+    write_json(out / GROUPS, to_plain(GroupIndex(format=1, groups=listed)))
+    return tuple(made)
+
+
+def _tuned(real: RealData, out: Path, tuning: Minimax, device: str, on_step: OnStep) -> Tuned:
+    identity = _identity(real, tuning)
+    if (out / INDEX).is_file():
+        return _finished(out, real, identity)
+    started = time.perf_counter()
+    prior = Prior.from_pretrained(tuning.prior, device=device)
+    if not isinstance(prior, DiT):
+        raise PotstillError(f"Minimax fine-tunes a DiT; {tuning.prior} is a {type(prior).__name__}")
+    require_one_embedder(prior.transformer)
+    state = _trained(prior, real, tuning, out / CHECKPOINT, identity, on_step)
+    state.settle()
+    fold(prior.transformer)
+    metrics = {
+        **state.losses,
+        "steps": state.step,
+        "trained": sum(mean.numel() for mean in state.averages),
+        "seconds": round(time.perf_counter() - started, 1),
+        "identity": identity,
+    }
+    _write(prior, out, tuning.prior, _card(real, tuning, metrics), metrics)
+    return Tuned(folder=out, classes=real.classes.keys, metrics=metrics)
+
+
+def _trained(
+    prior: DiT, real: RealData, tuning: Minimax, file: Path, identity: str, on_step: OnStep
+) -> State:
+    """Trains the few parameters; an accelerator is waited for once an epoch and for checkpoints."""
+    pairs = zip(real.classes.keys, real.classes.names, strict=True)
+    rows = torch.tensor([prior.class_row(key, name) for key, name in pairs])
+    latents, state = Posterior.of(real, prior, on_step), State.new(prior, len(rows), tuning)
+    if file.is_file():
+        state.restore(file, identity)
+    table, saved = variance_table(prior.pipe.scheduler.betas).to(prior.device), -math.inf
+
+    def order(epoch: int) -> list[Tensor]:
+        return list(batches(len(real.train), tuning.batch, generator(tuning.seed, "order", epoch)))
+
+    steps = len(order(0))
+    for epoch in range(state.step // steps, tuning.epochs):
+        for chosen in order(epoch)[state.step - epoch * steps :]:
+            draw = generator(tuning.seed, "minimax", state.step)
+            clean, labels = latents.drawn(chosen, draw), real.train.labels[chosen]
+            batch = Batch.drawn(prior, clean, labels, rows, tuning.dropped, draw)
+            state.advance(prior, batch, tuning, table)
+            if state.step == (epoch + 1) * steps:
+                state.conclude(steps)
+            if time.monotonic() - saved > SECONDS:
+                state.save(file, identity)
+                saved = time.monotonic()
+            scalars = state.losses
+            on_step(Step(stage="minimax", index=state.step, total=steps * tuning.epochs, scalars=scalars))
+    return state
+
+
+def _write(prior: DiT, out: Path, source: str, card: str, metrics: Mapping[str, Any]) -> None:
+    """Fills the folder, model_index.json last, so that a pipeline that opens is whole."""
+    partial = out / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    prior.pipe.save_pretrained(partial)
+    index = prior.pipe.load_config(resolve(source))
+    if "id2label" in index:
+        write_json(partial / INDEX, read_json(partial / INDEX) | {"id2label": index["id2label"]})
+    write_text(out / "README.md", card)
+    write_json(out / METRICS, metrics)
+    for part in sorted(partial.iterdir(), key=lambda part: part.name == INDEX):
+        shutil.rmtree(out / part.name, ignore_errors=True)
+        part.replace(out / part.name)
+    partial.rmdir()
+    (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _identity(real: RealData, tuning: Minimax) -> str:
+    told = {
+        "tuning": to_plain(tuning),
+        "classes": list(real.classes.keys),
+        "images": list(real.train.ids),
+        "labels": real.train.labels.tolist(),
+        "mirror": real.mirror,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _finished(out: Path, real: RealData, identity: str) -> Tuned:
+    metrics = read_json(out / METRICS) if (out / METRICS).is_file() else {}
+    if metrics.get("identity") != identity:
+        raise PotstillError(f"{out} holds a prior of other settings or data: name another folder")
+    return Tuned(folder=out, classes=real.classes.keys, metrics=metrics)
+
+
+def _card(real: RealData, tuning: Minimax, metrics: Mapping[str, Any]) -> str:
+    lines = [
+        f"# {tuning.prior} fine-tuned by Minimax on {real.name}",
+        "",
+        f"- Data: {real.name}, {len(real.train)} training images of {len(real.classes)} classes"
+        f" (keys: {', '.join(real.classes.keys[:20])}{', ...' if len(real.classes) > 20 else ''}).",
+        f"- Training: {tuning.epochs} epochs, {metrics['steps']} steps of {tuning.batch}, AdamW at {tuning.rate:g}, "
+        f"seed {tuning.seed}; {metrics['trained']} parameters trained, folded into a plain DiT.",
+        f"- Loss: diffusion + {tuning.representative:g} x representativeness + {tuning.diverse:g} x diversity, "
+        f"{tuning.memory} vectors of a class remembered; in the last epoch "
+        f"{metrics['diffusion']:.4f}, {metrics['representativeness']:.4f}, {metrics['diversity']:.4f}.",
+        f"- Weights: the running mean at {tuning.average:g}, in which the base model still has "
+        f"{tuning.average ** metrics['steps']:.2f}.",
+        f"- Seconds of the last run: {metrics['seconds']}.",
+        f"- Licence: that of {tuning.prior}.",
+        "- Use: wherever a prior is named, `--set method.prior=THIS_FOLDER`; diffusers' `DiTPipeline` opens it too.",
+    ]
+    return "\n".join(lines) + "\n"
