@@ -33,9 +33,9 @@ ON_IMAGENET = {
 CHAIN = {"dc": 0.1, "dm": 1.0, "mtt": 500.0}
 CODES = {"dc": (0.001, 1.0, 16), "dm": (0.01, 10.0, 20), "mtt": (10.0, 10000.0, 12)}
 """By objective the rates of w and of f, and the layer of f."""
-DIGITS_CHAIN = {"dc": 0.1, "dm": 1.0, "mtt": 100.0}
-DIGITS_CODES = {"dc": (0.001, 1.0, 2), "dm": (0.01, 10.0, 2), "mtt": (10.0, 1000.0, 2)}
-ITERATIONS = {"dc": 100, "dm": 200, "mtt": 100}
+DIGITS_CHAIN = {"dc": 0.1, "dm": 0.1, "mtt": 100.0}
+DIGITS_CODES = {"dc": (0.001, 1.0, 2), "dm": (0.001, 1.0, 2), "mtt": (1.0, 100.0, 2)}
+ITERATIONS = {"dc": 80, "dm": 100, "mtt": 60}
 
 
 def digits_latents(objective: str) -> Recipe:
