@@ -1,7 +1,7 @@
 """Optimised sets of digits: objectives and canvases side by side, on the net they were made with and on others.
 
 `python benchmarks/accuracy/matching.py` makes the sets of the digits recipes, trains students by `dc@1` (ConvNet-3 of
-width 32, which the recipes match with, and narrow AlexNet, VGG-11 and ResNet-18, which they never saw), and writes the
+width 32, which the recipes match with, and narrow AlexNet and ResNet-18, which they never saw), and writes the
 table beside this file; it can be stopped at any time and goes on where it was. `--ipc`, `--sets`, `--arms` say how much
 of it is done. Widths, iterations and batches are scaled to two cores; recipes `cifar10-*` have the published ones.
 """
@@ -37,7 +37,6 @@ ARMS = (
 STUDENTS = (
     "convnet-3-instance-w32",
     "alexnet-w32",
-    "vgg-11-instance-w16",
     "resnet-18-small-instance-w16",
 )
 """The first is the net that the sets are made with."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from potstill.cli.terminal import Data, Device, Json, Only, SkipBad, emit, err_console, progress
+from potstill.cli.terminal import Data, Device, Json, Only, SkipBad, emit, err_console, out_console, progress
 from potstill.core.errors import PotstillError
 
 if TYPE_CHECKING:
@@ -112,6 +112,45 @@ def concepts_retrieve(
     with progress() as on_step:
         found = retrieve(listed, asked, out, settings, limit=limit, on_step=on_step)
     _report(found, out, len(listed), as_json)
+
+
+@concepts.command("edit")
+def concepts_edit(
+    bank: Annotated[str, typer.Option(help="A shipped bank or a .jsonl file.")],
+    data: Annotated[str, typer.Option(help="digits, an image folder, a parquet file or folder, or hub:ID.")],
+    encoder: Annotated[str, typer.Option(help="A CLIP: shipped name, folder or hub id.")],
+    out: Annotated[Path | None, typer.Option(help="Where to save; default: the .jsonl file itself.")] = None,
+    classes: Only = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 takes a free one.")] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, open no browser.")] = False,
+    skip_bad: SkipBad = False,
+    device: Device = "cpu",
+) -> None:
+    """Opens a bank as a page of this machine: phrases beside the real images that fit them best and least."""
+    import webbrowser
+
+    from potstill.concepts.editing.actions import Actions
+    from potstill.concepts.editing.seen import Seen
+    from potstill.concepts.editing.server import EditServer
+    from potstill.concepts.editing.session import EditSession
+    from potstill.data import load
+    from potstill.encoders import Encoder
+
+    session = EditSession(bank, out)
+    with progress() as on_step:
+        real = load(data, classes=classes, skip_bad=skip_bad, on_step=on_step)
+        session.bank.select(real.classes.keys)
+        seen = Seen(Encoder.from_pretrained(encoder, device=device), real)
+    with EditServer(Actions(session, seen), port) as server:
+        out_console.print(server.url, markup=False, highlight=False, soft_wrap=True)
+        _tell("this address lets its bearer edit the bank; Ctrl-C ends")
+        try:
+            if not no_open:
+                webbrowser.open(server.url)
+            server.serve_forever()
+        except KeyboardInterrupt:
+            if session.changed:
+                _tell(f"unsaved edits are kept in {session.draft}; the same command offers them again")
 
 
 def _local(source: str, temperature: float | None, seed: int, device: str) -> LanguageModel:
