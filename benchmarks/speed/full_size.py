@@ -14,17 +14,17 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 from transformers import CLIPImageProcessor
 
+from potstill.concepts import Vocabulary
+from potstill.core.operations import operations
 from potstill.core.progress import Step
+from potstill.costs import informed
 from potstill.data.digits import digits
 from potstill.distilled import Slot
 from potstill.encoders import Encoder
@@ -32,7 +32,7 @@ from potstill.guidance import Moment, Targets, guided
 from potstill.guidance.free import ClassifierFree
 from potstill.guidance.push import Pace, Push
 from potstill.guidance.scores import ConceptScore, MeanCosine, contrastive
-from potstill.methods.guided import Guided
+from potstill.methods.guided import ConceptTerm, Guided
 from potstill.priors import Condition, Prior, published
 from potstill.priors.dit import DiT
 from potstill.priors.tiny import decode_tiny
@@ -142,51 +142,21 @@ def denoiser(world: World, arm: Arm, count: int) -> Callable[[Tensor, Moment], T
     return guided(world.prior, world.condition(count), terms)
 
 
-class Counting(TorchDispatchMode):
-    """Adds up torch's own formulae; its FlopCounterMode cannot follow `torch.autograd.grad` to a leaf."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Counts what has a formula, and what other operations are made of."""
-        kwargs = kwargs or {}
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is None:
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-        result = func(*args, **kwargs)
-        if formula is not None:
-            self.total += formula(*args, **kwargs, out_val=result)
-        return result
-
-
-def operations(world: World, arm: Arm) -> float:
-    """Operations an image, over all steps: each kind of step is counted once."""
-    noise = torch.zeros(1, *world.prior.latent_shape, device=world.prior.device)
-    moment = Moment(STEPS // 2, STEPS, torch.tensor(500), world.prior.alpha_bar(torch.tensor(500)))
-
-    def counted(run: Callable[[], object]) -> int:
-        with Counting() as counter:
-            run()
-        return counter.total
-
-    bare = counted(lambda: denoiser(world, replace(arm, pace=None), 1)(noise, moment))
+def counted(world: World, arm: Arm) -> float:
+    """Operations an image, over all steps."""
+    bare = operations(lambda: denoiser(world, Arm(scaled=False), 1)(*_middle(world)))
+    total = STEPS * bare * (2 if arm.scaled else 1)
     if arm.pace is None:
-        return STEPS * bare
-    pushing = replace(arm, pace=replace(arm.pace, until=None, every=1, start=0.0, stop=1.0))
-    push = counted(lambda: denoiser(world, pushing, 1)(noise, moment)) - bare
-    places = range(round(arm.pace.start * STEPS), round(arm.pace.stop * STEPS))
-    looks = sum((place - places[0]) % arm.pace.every == 0 for place in places)
-    total = STEPS * bare + looks * arm.pushed * push
-    if arm.pace.until is not None:
-        decode = (lambda: decode_tiny(world.tiny, noise)) if arm.tiny else (lambda: world.prior.decode(noise))
-        with torch.no_grad():
-            seen = decode()
-            gauge = counted(decode) + counted(lambda: world.encoder.images(seen))
-        total += sum((place - places[0]) % arm.pace.check == 0 for place in places) * gauge
-    return total
+        return total
+    decode = (lambda latents: decode_tiny(world.tiny, latents)) if arm.tiny else world.prior.decode
+    term = ConceptTerm(vocabulary=Vocabulary(bank="imagenet1k", encoder=""), pace=arm.pace)
+    return total + informed(world.prior, world.encoder, decode, term, STEPS, bare, arm.pushed)
+
+
+def _middle(world: World) -> tuple[Tensor, Moment]:
+    t = torch.tensor(500)
+    noise = torch.zeros(1, *world.prior.latent_shape, device=world.prior.device)
+    return noise, Moment(STEPS // 2, STEPS, t, world.prior.alpha_bar(t))
 
 
 def seconds(world: World, arm: Arm, count: int, steps: int) -> float:
@@ -239,10 +209,10 @@ def main() -> None:
         console.print(f"pushed on the digits: {measured_share():.3f}")
         return
     for name in chosen.prior:
-        counted = world(name, "meta", torch.float32)
-        each = arms(counted.pool, chosen.pushed)
+        hollow = world(name, "meta", torch.float32)
+        each = arms(hollow.pool, chosen.pushed)
         each = {key: arm for key, arm in each.items() if not chosen.arms or key in chosen.arms}
-        flops = {key: operations(counted, arm) for key, arm in each.items()}
+        flops = {key: counted(hollow, arm) for key, arm in each.items()}
         times: dict[str, list[float]] = {key: [] for key in each}
         peaks = dict.fromkeys(each, 0.0)
         if chosen.device != "meta":

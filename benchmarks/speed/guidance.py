@@ -2,7 +2,8 @@
 
 `python benchmarks/speed/guidance.py` times arms in turn, several rounds, in one run on the digits world, and prints
 the median ratio of each arm to classifier-free guidance without informing in the same round, with its range.
-`--batch`, `--steps`, `--rounds`, `--threads` change the size of the run, `--arms` takes a few by name.
+`--batch`, `--steps`, `--rounds`, `--threads` change the size of the run, `--arms` takes a few by name. For full-size
+networks see full_size.py beside this file.
 """
 
 import argparse
@@ -60,7 +61,6 @@ def arms(steps: int) -> dict[str, Guided]:
 def main() -> None:
     """Times every arm and prints the table."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--size", choices=["digits"], default="digits")
     options.add_argument("--batch", type=int, default=50)
     options.add_argument("--steps", type=int, default=50)
     options.add_argument("--rounds", type=int, default=3)

@@ -53,6 +53,9 @@ class Mixture(Prior):
             kind
         ]
 
+    def blank(self, count):
+        return Condition({"class": torch.zeros(count, dtype=torch.int64)})
+
     def condition(self, requests):
         return Condition({"class": torch.tensor([int(request.key) for request in requests])})
 

@@ -28,6 +28,14 @@ def distill(
         list[str] | None,
         typer.Option("--set", help="Change a field: method.scale=2, method.terms.0.pace.weight=0.2"),
     ] = None,
+    prior: Annotated[str | None, typer.Option(help="Short for --set method.prior=...")] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Count parameters, operations and time of a sampled method and stop."),
+    ] = False,
+    tflops: Annotated[
+        float, typer.Option(min=0, help="10^12 operations a second that the dry run's time assumes.")
+    ] = 100.0,
     batch: Annotated[int, typer.Option(min=1, help="Images made and kept at a time.")] = 64,
     skip_bad: SkipBad = False,
     device: Device = "cpu",
@@ -42,13 +50,16 @@ def distill(
     chosen = dataclasses.replace(
         chosen, **{name: value for name, value in changes.items() if value is not None}
     )
-    for setting in settings or []:
+    for setting in [*(settings or []), *([f"method.prior={prior}"] if prior else [])]:
         path, equals, value = setting.partition("=")
         if not equals:
             raise PotstillError(f"--set takes FIELD=VALUE, not {setting!r}")
         chosen = replace_at(chosen, path, value)
     if chosen.images_per_class < 1:
         raise PotstillError(f"--ipc must be at least 1, not {chosen.images_per_class}")
+    if dry_run:
+        _count(chosen, tflops, as_json)
+        return
     with progress() as on_step:
         real = load(chosen.data, classes=chosen.classes, test=test, skip_bad=skip_bad, on_step=on_step)
         made = distill_recipe(chosen, out, real=real, device=device, batch=batch, on_step=on_step)
@@ -58,6 +69,43 @@ def distill(
         as_json,
         lambda: f"{out}: {len(made.records)} images, {manifest.seconds_per_image:.3f} s each",
     )
+
+
+def _count(recipe: Any, tflops: float, as_json: bool) -> None:
+    from potstill.costs import cost
+    from potstill.data.classes import SUBSETS, subset
+    from potstill.methods.guided import Guided
+
+    if not isinstance(recipe.method, Guided):
+        raise PotstillError(f"--dry-run counts sampled methods; {recipe.name} is {recipe.method.kind!r}")
+    found = cost(recipe.method)
+    seconds = found.operations / (tflops * 1e12)
+    classes = len(subset(recipe.classes)) if recipe.classes in SUBSETS else None
+    images = None if classes is None else classes * recipe.images_per_class
+    told = {
+        **dataclasses.asdict(found),
+        "seconds_per_image": seconds,
+        "images": images,
+        "hours": None if images is None else images * seconds / 3600,
+    }
+
+    def text() -> str:
+        side, channels = found.size, " x ".join(map(str, found.latent))
+        lines = [
+            f"{recipe.name}: images of {side} x {side} px, latents of {channels}, {recipe.method.steps} steps"
+        ]
+        lines += [f"{name:>18} {count:>15,} parameters" for name, count in found.parameters.items()]
+        lines += [
+            f"{'weights':>18} {found.bytes / 2**30:>15.2f} GiB in {recipe.method.dtype}",
+            f"{'an image':>18} {found.operations / 1e12:>15.2f} TFLOP at most",
+            f"{'of it to inform':>18} {found.informing / 1e12:>15.2f} TFLOP",
+            f"{'':>18} {seconds:>15.3f} s at {tflops:g} TFLOP/s sustained",
+        ]
+        if images is not None:
+            lines.append(f"{'all':>18} {images:>15,} images, {images * seconds / 3600:.2f} h on one device")
+        return "\n".join(lines)
+
+    emit(told, as_json, text)
 
 
 def _chosen(recipe: str | None, method: str | None, data: str | None) -> Any:

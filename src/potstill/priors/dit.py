@@ -63,6 +63,10 @@ class DiT(Prior):
     def _embedders(self) -> list[Any]:
         return [block.norm1.emb.class_embedder for block in self.transformer.transformer_blocks]
 
+    def blank(self, count: int) -> Condition:
+        """The first class."""
+        return Condition({"class": torch.zeros(count, dtype=torch.int64, device=self.device)})
+
     def condition(self, requests: Sequence[Request]) -> Condition:
         """The classes' rows in the label table; raises PotstillError for a class that the prior does not know."""
         rows = [self.class_row(request.key, request.name) for request in requests]

@@ -80,6 +80,11 @@ class Groups(Prior):
             prior.as_published()
         self.guided_channels = self.first.guided_channels
 
+    def blank(self, count: int) -> Condition:
+        """That of the first group."""
+        group = torch.zeros(count, dtype=torch.int64, device=self.device)
+        return Condition({**self.first.blank(count).values, "group": group})
+
     def condition(self, requests: Sequence[Request]) -> Condition:
         """The classes' rows in the label table and their groups."""
         places = [self._group(request.key) for request in requests]

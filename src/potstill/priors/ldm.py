@@ -130,6 +130,11 @@ class LDM(Prior):
         context = condition.values["class"].to(self.unet.dtype)
         return self.unet(x_t.to(self.unet.dtype), t, encoder_hidden_states=context).sample
 
+    def blank(self, count: int) -> Condition:
+        """Embedding rows of 0."""
+        width = self.embedder.embedding.weight.shape[1]
+        return Condition({"class": torch.zeros(count, 1, width, device=self.device)})
+
     def condition(self, requests: Sequence[Request]) -> Condition:
         """The classes' embedding rows, float32 [n, 1, width]; raises PotstillError for an unknown class."""
         rows = [self.class_row(request.key) for request in requests]

@@ -146,6 +146,10 @@ class Prior(ABC):
         """The network's raw output for noisy latents [n, c, h, w] at timesteps [n]."""
 
     @abstractmethod
+    def blank(self, count: int) -> Condition:
+        """A condition of the shapes that `condition` gives, which says nothing: for counting."""
+
+    @abstractmethod
     def condition(self, requests: Sequence[Request]) -> Condition:
         """What to tell the denoiser so that it draws the images asked for."""
 

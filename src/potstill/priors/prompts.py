@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+TOKENS = 77
+"""Of every prompt, as CLIP's text towers have them."""
+
 
 @torch.no_grad()
 def prompted(pipe: Any, prompts: Sequence[str], device: torch.device) -> Tensor:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from potstill.priors.prior import Condition, Prior, Request
-from potstill.priors.prompts import prompted
+from potstill.priors.prompts import TOKENS, prompted
 
 
 class StableDiffusion(Prior):
@@ -35,6 +36,11 @@ class StableDiffusion(Prior):
         return unet(
             x_t.to(unet.dtype), t, encoder_hidden_states=condition.values["text"].to(unet.dtype)
         ).sample
+
+    def blank(self, count: int) -> Condition:
+        """Text states of 0."""
+        shape = (count, TOKENS, self.pipe.unet.config.cross_attention_dim)
+        return Condition({"text": torch.zeros(shape, device=self.device)})
 
     def condition(self, requests: Sequence[Request]) -> Condition:
         """The classes' names as prompts."""

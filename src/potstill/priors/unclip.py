@@ -9,7 +9,7 @@ from torch import Tensor
 
 from potstill.core.blocks import in_blocks
 from potstill.priors.prior import Condition, Prior, Request
-from potstill.priors.prompts import prompted
+from potstill.priors.prompts import TOKENS, prompted
 
 TEMPLATES = (
     "a photo of a {}.",
@@ -67,6 +67,13 @@ class UnCLIP(Prior):
         unet, values = self.pipe.unet, condition.values
         noisy = x_t.to(unet.dtype)
         return unet(noisy, t, encoder_hidden_states=values["text"], class_labels=values["image"]).sample
+
+    def blank(self, count: int) -> Condition:
+        """Text states and image vectors of 0."""
+        config = self.pipe.unet.config
+        text = torch.zeros(count, TOKENS, config.cross_attention_dim, device=self.device)
+        image = torch.zeros(count, config.projection_class_embeddings_input_dim, device=self.device)
+        return Condition({"text": text, "image": image})
 
     @torch.no_grad()
     def condition(self, requests: Sequence[Request]) -> Condition:

@@ -1,0 +1,123 @@
+"""What sampling an image costs, counted before any weight is there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from potstill.core.errors import PotstillError
+from potstill.core.operations import operations
+from potstill.encoders import Encoder
+from potstill.guidance import Moment, Targets, guided
+from potstill.guidance.push import Pace, Push
+from potstill.guidance.scores import OBJECTIVES, ConceptScore, MeanCosine
+from potstill.methods.guided import ConceptTerm, Guided
+from potstill.priors import Prior
+from potstill.priors.hollow import hollow, hollow_clip, hollow_tiny
+from potstill.priors.tiny import decode_tiny
+
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """A sampled method in numbers: side of an image in pixels, latent shape, parameters and weights' bytes.
+
+    `operations` are those of one image, `informing` the part of them that terms take; both at their most, as if every
+    image were pushed to the end.
+    """
+
+    size: int
+    latent: tuple[int, int, int]
+    parameters: Mapping[str, int]
+    bytes: int
+    operations: int
+    informing: int
+
+
+def cost(method: Guided) -> Cost:
+    """Counts a guided method on the meta device; raises PotstillError for a term whose networks have no folder."""
+    prior = hollow(method.prior)
+    networks = {name: part for name, part in prior.pipe.components.items() if isinstance(part, nn.Module)}
+    informing = 0
+    bare = operations(lambda: _once(prior, None))
+    for place, term in enumerate(method.terms):
+        if not isinstance(term, ConceptTerm):
+            raise PotstillError("a dry run counts concept terms alone; take the classifier out with --set")
+        encoder = Encoder(hollow_clip(term.vocabulary.encoder), None, _processor(term.vocabulary.encoder))
+        networks[f"encoder {place}"] = encoder.model
+        tiny = None if term.tiny is None else hollow_tiny(term.tiny)
+        if tiny is not None:
+            networks[f"tiny decoder {place}"] = tiny
+        decode = prior.decode if tiny is None else lambda latents, tiny=tiny: decode_tiny(tiny, latents)
+        informing += informed(prior, encoder, decode, term, method.steps, bare)
+    passes = 1 if method.scale == 1 else 2
+    parameters = {name: sum(one.numel() for one in part.parameters()) for name, part in networks.items()}
+    return Cost(
+        size=prior.size,
+        latent=prior.latent_shape,
+        parameters=parameters,
+        bytes=BYTES[method.dtype] * sum(parameters.values()),
+        operations=method.steps * passes * bare + informing,
+        informing=informing,
+    )
+
+
+def informed(
+    prior: Prior,
+    encoder: Encoder,
+    decode: Callable[[Tensor], Tensor],
+    term: ConceptTerm,
+    steps: int,
+    bare: int,
+    pushed: float = 1.0,
+) -> int:
+    """The operations that a concept term adds to one image; `pushed` is the mean share of images it still pushes.
+
+    `bare` are those of one call of the denoiser. A look through the denoiser adds its backward pass, as two calls, and
+    the forward one that checkpointing computes again.
+    """
+    pace = term.pace
+    score = ConceptScore(encoder, OBJECTIVES[term.objective], term.temperature)
+    always = replace(pace, until=None, every=1, start=0.0, stop=1.0, look="clean")
+    width = encoder.model.config.projection_dim
+    texts = torch.zeros(1, 15, width, device="meta")
+    targets = Targets(torch.zeros(1, dtype=torch.int64, device="meta"), texts[:, :5], texts[:, 5:])
+    once = (
+        operations(lambda: _once(prior, Push(score=score, pace=always, targets=targets, decode=decode)))
+        - bare
+    )
+    if pace.look == "full":
+        once += 3 * bare
+    latent = torch.zeros(1, *prior.latent_shape, device="meta")
+
+    @torch.no_grad()
+    def gauged() -> Tensor:
+        return MeanCosine(encoder)(decode(latent), targets)
+
+    places = range(round(pace.start * steps), round(pace.stop * steps))
+    since = [place - places[0] for place in places]
+    checks = sum(one % pace.check == 0 for one in since) if pace.until is not None else 0
+    looks = sum(looked(one, pace) for one in since)
+    return round(looks * pushed * once + checks * operations(gauged))
+
+
+def looked(since: int, pace: Pace) -> bool:
+    """Whether a gradient is taken so many steps after the window's first: as `Push` does."""
+    return since % pace.every == 0 or (pace.until is not None and since % pace.check == 0)
+
+
+def _once(prior: Prior, term: Push | None) -> Tensor:
+    t = torch.tensor(len(prior.alphas_cumprod) // 2)
+    moment = Moment(0, 1, t, prior.alpha_bar(t))
+    denoise = guided(prior, prior.blank(1), [] if term is None else [term])
+    return denoise(torch.zeros(1, *prior.latent_shape, device="meta"), moment)
+
+
+def _processor(source: str) -> object:
+    from transformers import CLIPImageProcessor
+
+    from potstill.bundled import resolve
+
+    return CLIPImageProcessor.from_pretrained(resolve(source))
