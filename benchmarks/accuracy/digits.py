@@ -65,6 +65,7 @@ CELLS = {
     ("rded@1", "convnet-3", 10): 1,
     ("rded@1", "convnet-3", 1): 3,
     ("dc@1", "convnet-3-instance-w32", 10): 3,
+    ("dc@1", "convnet-3-instance-w32", 1): 3,
 }
 """Protocol, student and images per class, with the students a set."""
 
