@@ -22,7 +22,7 @@ from potstill.nets.schedule import Cosine
 from potstill.nets.siamese import Siamese, surviving
 from potstill.nets.spec import Net, build
 from potstill.objectives.experts import BUFFER, Buffer, Contents, Experts, Values, file_name, read_contents
-from potstill.run.local import versions
+from potstill.run.shards import versions
 
 
 def make_buffer(

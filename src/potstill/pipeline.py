@@ -25,8 +25,7 @@ from potstill.nets.store import StoredNet, load_net
 from potstill.recipes import Recipe
 from potstill.report import page
 from potstill.report.card import write_card
-from potstill.run import distill
-from potstill.run.witness import Witness
+from potstill.run import Executor, distill
 
 RESULTS = Path("runs/foreign")
 """Where evaluations of other people's sets go, for nothing is written into their folders."""
@@ -46,16 +45,7 @@ def run(
 ) -> Outcome:
     """Takes a recipe from real data to the page; every stage resumes where a killed run left it."""
     distilled = distill_recipe(recipe, out, device=device, batch=batch, on_step=on_step)
-    evaluation = evaluate_set(
-        out,
-        recipe_data(recipe),
-        protocol=PROTOCOLS[recipe.protocol],
-        student=Net.parse(recipe.student),
-        teacher=recipe.teacher,
-        seeds=range(recipe.students),
-        device=device,
-        on_step=on_step,
-    )
+    evaluation = evaluate_recipe(recipe, out, recipe_data(recipe), device=device, on_step=on_step)
     written = page(
         [out], sorted((out / "evaluations").glob("*.json")), out / "report.html", title=recipe.name
     )
@@ -74,11 +64,14 @@ def distill_recipe(
     real: RealData | None = None,
     device: str = "cpu",
     batch: int = 64,
+    on: Executor | None = None,
     on_step: OnStep = silent,
 ) -> DistilledSet:
-    """Makes a recipe's distilled set in the folder `out`, with its card; `real` spares reading the data again."""
+    """Makes a recipe's distilled set in the folder `out`, with its card.
+
+    `real` spares reading the data again; `on` are the processes that make the images (None: this one).
+    """
     real = real or recipe_data(recipe)
-    witness = Witness.prepare(recipe.witness, real, device=device) if recipe.witness else None
     distilled = distill(
         recipe.method,
         real,
@@ -88,11 +81,35 @@ def distill_recipe(
         seed=recipe.seed,
         batch=batch,
         device=device,
-        witness=witness,
+        witness=recipe.witness,
+        on=on,
         on_step=on_step,
     )
     write_card(out)
     return distilled
+
+
+def evaluate_recipe(
+    recipe: Recipe,
+    out: Path,
+    real: RealData,
+    *,
+    epochs: int | None = None,
+    device: str = "cpu",
+    on_step: OnStep = silent,
+) -> Evaluation:
+    """Evaluates the set in the folder `out` as its recipe says."""
+    return evaluate_set(
+        out,
+        real,
+        protocol=PROTOCOLS[recipe.protocol],
+        student=Net.parse(recipe.student),
+        teacher=recipe.teacher,
+        seeds=range(recipe.students),
+        epochs=epochs,
+        device=device,
+        on_step=on_step,
+    )
 
 
 def evaluate_set(

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from potstill.core.settings import from_plain, replace_at, to_plain
 from potstill.data.real import RealData
 from potstill.distilled.set import folder_name
 from potstill.evaluation import PROTOCOLS
-from potstill.evaluation.protocol import Protocol
 from potstill.evaluation.record import Evaluation
 from potstill.nets.spec import Net
-from potstill.pipeline import distill_recipe, evaluate_set, recipe_data
+from potstill.pipeline import distill_recipe, evaluate_recipe, recipe_data
 from potstill.recipes import RECIPES, Recipe
 from potstill.recipes.study import Study
+from potstill.run import Executor
+from potstill.run.local import InProcess
 
 FORMAT, FILE = 1, "sweep.json"
 JUDGING = ("protocol", "student", "students", "teacher")
@@ -39,6 +41,9 @@ class Planned:
     values: Mapping[str, Any]
     recipe: Recipe
     folder: str
+
+    def __str__(self) -> str:
+        return self.folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +68,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """The contents of sweep.json: the points finished so far, in the order they were asked for."""
+    """The contents of sweep.json: the points finished so far, in the order they were asked for or, there, finished."""
 
     format: int = FORMAT
     points: tuple[Point, ...] = field(default_factory=tuple)
@@ -97,6 +102,7 @@ def sweep(
     epochs: int | None = None,
     device: str = "cpu",
     batch: int = 64,
+    on: Executor | None = None,
     on_step: OnStep = silent,
 ) -> Sweep:
     """Distills and evaluates every point of the product of `over`, with set seeds 0 to `seeds` - 1, below `out`.
@@ -104,22 +110,38 @@ def sweep(
     `over` adds to the fields that a study sweeps, or takes their place; `changes` set fields in all points. A point's
     folder follows from the recipe's name and the fields swept, whatever order they come in. What is finished
     is read, a killed sweep goes on, and more values or seeds add to it; `out`/sweep.json lists every point made so far.
-    Students of 0 make sets alone. Raises PotstillError for unknown fields and values before anything is made.
+    Students of 0 make sets alone. `on` are the processes that make points (None: this one), each of which must see
+    `out`. Raises PotstillError for unknown fields and values before anything is made.
     """
     planned = plan(what, over, seeds=seeds, changes=changes or {})
-    loaded: dict[tuple[str, str | None], RealData] = {}
-    done = []
-    for index, one in enumerate(planned, start=1):
-        point = _finished(out, one.recipe, epochs)
-        if point is None:
-            place = (one.recipe.data, one.recipe.classes)
-            if place not in loaded:
-                loaded = {place: recipe_data(one.recipe)}
-            point = _make(one, loaded[place], out, epochs, device=device, batch=batch, on_step=on_step)
-            _keep(out, point)
-        done.append(point)
-        on_step(Step(stage="sweep", index=index, total=len(planned)))
-    return Sweep(points=tuple(done))
+    done: dict[int, Point] = {}
+
+    def told(one: Planned, point: Point) -> None:
+        done[id(one)] = point
+        on_step(Step(stage="sweep", index=len(done), total=len(planned)))
+
+    def unfinished(turn: Sequence[Planned]) -> Iterator[Planned]:
+        for one in turn:
+            if point := _finished(out, one.recipe, epochs):
+                told(one, point)
+            else:
+                yield one
+
+    ready = partial(Site, out.absolute(), epochs, device, batch)
+    with (on or InProcess()).crew(ready, device=device) as crew:
+        for turn in _turns(planned):
+            for one, point in crew.each(Site.make, unfinished(turn), on_step):
+                _keep(out, point)
+                told(one, point)
+    return Sweep(points=tuple(done[id(one)] for one in planned))
+
+
+def _turns(planned: Sequence[Planned]) -> list[list[Planned]]:
+    """A plan in turns: points that share a folder are never made at the same time."""
+    shared: dict[str, list[Planned]] = {}
+    for one in planned:
+        shared.setdefault(one.folder, []).append(one)
+    return [[one for one in turn if one] for turn in itertools.zip_longest(*shared.values())]
 
 
 def plan(
@@ -141,7 +163,7 @@ def plan(
             fixed = replace_at(fixed, path, text)
         for combination in _product(axes):
             one = _planned(fixed, combination)
-            _judge(one.recipe)
+            _ = PROTOCOLS[one.recipe.protocol], Net.parse(one.recipe.student)
             if one not in planned:
                 planned.append(one)
     return [
@@ -221,45 +243,35 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _make(
-    one: Planned,
-    real: RealData,
-    out: Path,
-    epochs: int | None,
-    *,
-    device: str,
-    batch: int,
-    on_step: OnStep,
-) -> Point:
-    folder, recipe = out / one.folder, one.recipe
-    distill_recipe(recipe, folder, real=real, device=device, batch=batch, on_step=on_step)
-    file = None
-    if recipe.students:
-        protocol, student = _judge(recipe)
-        evaluation = evaluate_set(
-            folder,
-            real,
-            protocol=protocol,
-            student=student,
-            teacher=recipe.teacher,
-            seeds=range(recipe.students),
-            epochs=epochs,
-            device=device,
-            on_step=on_step,
+@dataclass(slots=True)
+class Site:
+    """Where points are made; the data of the last one are kept for the next."""
+
+    out: Path
+    epochs: int | None
+    device: str
+    batch: int
+    loaded: dict[tuple[str, str | None], RealData] = field(default_factory=dict)
+
+    def make(self, one: Planned, on_step: OnStep) -> Point:
+        """Distills and evaluates a point."""
+        recipe, folder, place = one.recipe, self.out / one.folder, (one.recipe.data, one.recipe.classes)
+        if place not in self.loaded:
+            self.loaded = {place: recipe_data(recipe)}
+        real, told = self.loaded[place], {"device": self.device, "on_step": on_step}
+        distill_recipe(recipe, folder, real=real, batch=self.batch, **told)
+        judged = (
+            evaluate_recipe(recipe, folder, real, epochs=self.epochs, **told) if recipe.students else None
         )
-        file = _file_of(evaluation, folder)
-    return Point(
-        arm=one.arm,
-        values=one.values,
-        recipe=to_plain(recipe),
-        epochs=epochs,
-        set=one.folder,
-        evaluation=file and file.relative_to(out).as_posix(),
-    )
-
-
-def _judge(recipe: Recipe) -> tuple[Protocol, Net]:
-    return PROTOCOLS[recipe.protocol], Net.parse(recipe.student)
+        file = judged and _file_of(judged, folder)
+        return Point(
+            arm=one.arm,
+            values=one.values,
+            recipe=to_plain(recipe),
+            epochs=self.epochs,
+            set=one.folder,
+            evaluation=file and file.relative_to(self.out).as_posix(),
+        )
 
 
 def _file_of(evaluation: Evaluation, folder: Path) -> Path:

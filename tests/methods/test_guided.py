@@ -7,6 +7,7 @@ import torch
 
 from potstill.concepts import Vocabulary
 from potstill.core.errors import PotstillError
+from potstill.core.seeds import generator
 from potstill.data.digits import digits
 from potstill.distilled import Slot
 from potstill.guidance.push import Pace
@@ -97,3 +98,46 @@ def test_one_class_alone_cannot_be_told_apart(real, tiny_dit, tiny_clip):
     method = Guided(prior=tiny_dit, terms=(concept(tiny_clip),))
     with pytest.raises(PotstillError, match="at least two names"):
         method.prepare(real.select(["3"]), seed=0, images_per_class=1, device="cpu")
+
+
+def poison(maker, slots, attempts):
+    """Makes the network answer NaN where it is given the first noise of these slots in these attempts."""
+    bad = []
+    for slot in slots:
+        for attempt in attempts:
+            later = ("attempt", attempt) if attempt else ()
+            bad.append(maker.prior.noise([generator(3, "image", slot.key, slot.index, *later)])[0])
+
+    def spoil(module, inputs, output):
+        for row, noisy in enumerate(inputs[0]):
+            if any(torch.equal(noisy, one) for one in bad):
+                output.sample[row] = torch.nan
+        return output
+
+    return maker.prior.network.register_forward_hook(spoil)
+
+
+@pytest.mark.parametrize("terms", ["none", "concept"])
+def test_an_image_that_is_not_finite_is_drawn_again_by_its_next_generator(real, tiny_dit, tiny_clip, terms):
+    own = (concept(tiny_clip),) if terms == "concept" else ()
+    method = Guided(prior=tiny_dit, scale=2.0, terms=own, steps=3)
+    maker = method.prepare(real, seed=3, images_per_class=6, device="cpu")
+    whole = maker.make(SLOTS)
+    hook = poison(maker, SLOTS[1:3], [0])
+    mended = maker.make(SLOTS)
+    alone = maker.make(SLOTS[2:3])
+    hook.remove()
+    assert [made.details.get("attempt") for made in mended] == [None, 1, 1, None, None]
+    for place in (0, 3, 4):
+        assert torch.equal(mended[place].image, whole[place].image)
+        assert mended[place].details == whole[place].details
+    assert not torch.equal(mended[1].image, whole[1].image) and mended[2].image.float().std() > 1
+    assert torch.equal(alone[0].image, mended[2].image), "whatever it is made beside"
+
+
+def test_a_prior_that_is_never_finite_ends_with_the_images_named(real, tiny_dit):
+    method = Guided(prior=tiny_dit, scale=1.0, steps=3)
+    maker = method.prepare(real, seed=3, images_per_class=6, device="cpu")
+    poison(maker, SLOTS[3:4], range(3))
+    with pytest.raises(PotstillError, match="not finite for train/1/00005.png, 3 times each"):
+        maker.make(SLOTS)

@@ -101,6 +101,7 @@ def test_provenance_holds_what_decides_the_images(tiny_dit, tmp_path):
         "terms": [],
         "steps": 3,
         "solver": "ddim",
+        "original": False,
         "dtype": "float32",
     }
     assert told["seed"] == 9 and told["classes"]["keys"] == ["0", "7"]

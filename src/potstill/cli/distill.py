@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from potstill.cli.executors import Address, On, Workers, executor
 from potstill.cli.terminal import Data, Device, Json, Only, SkipBad, Test, emit, progress
 from potstill.core.errors import PotstillError
 from potstill.core.settings import replace_at
@@ -39,36 +40,45 @@ def distill(
     batch: Annotated[int, typer.Option(min=1, help="Images made and kept at a time.")] = 64,
     skip_bad: SkipBad = False,
     device: Device = "cpu",
+    on: On = "local",
+    workers: Workers = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Makes a distilled set: an ordinary image folder with its provenance."""
     from potstill.data import load
     from potstill.pipeline import distill_recipe
 
-    chosen = _chosen(recipe, method, data)
     changes = {"data": data, "classes": classes, "images_per_class": ipc, "seed": seed}
-    chosen = dataclasses.replace(
-        chosen, **{name: value for name, value in changes.items() if value is not None}
-    )
-    for setting in [*(settings or []), *([f"method.prior={prior}"] if prior else [])]:
-        path, equals, value = setting.partition("=")
-        if not equals:
-            raise PotstillError(f"--set takes FIELD=VALUE, not {setting!r}")
-        chosen = replace_at(chosen, path, value)
-    if chosen.images_per_class < 1:
-        raise PotstillError(f"--ipc must be at least 1, not {chosen.images_per_class}")
+    asked = [*(settings or []), *([f"method.prior={prior}"] if prior else [])]
+    chosen = _changed(_chosen(recipe, method, data), changes, asked)
     if dry_run:
         _count(chosen, tflops, as_json)
         return
+    where = executor(on, workers, address)
     with progress() as on_step:
         real = load(chosen.data, classes=chosen.classes, test=test, skip_bad=skip_bad, on_step=on_step)
-        made = distill_recipe(chosen, out, real=real, device=device, batch=batch, on_step=on_step)
+        made = distill_recipe(chosen, out, real=real, device=device, batch=batch, on=where, on_step=on_step)
     manifest = made.manifest
     emit(
         {"folder": str(out), "images": len(made.records), "seconds_per_image": manifest.seconds_per_image},
         as_json,
         lambda: f"{out}: {len(made.records)} images, {manifest.seconds_per_image:.3f} s each",
     )
+
+
+def _changed(recipe: Any, changes: dict[str, Any], settings: list[str]) -> Any:
+    changed = dataclasses.replace(
+        recipe, **{name: value for name, value in changes.items() if value is not None}
+    )
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise PotstillError(f"--set takes FIELD=VALUE, not {setting!r}")
+        changed = replace_at(changed, path, value)
+    if changed.images_per_class < 1:
+        raise PotstillError(f"--ipc must be at least 1, not {changed.images_per_class}")
+    return changed
 
 
 def _count(recipe: Any, tflops: float, as_json: bool) -> None:

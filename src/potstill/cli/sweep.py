@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from potstill.cli.executors import Address, On, Workers, executor
 from potstill.cli.terminal import Device, Json, emit, progress
 from potstill.core.errors import PotstillError, unknown
 
@@ -35,6 +36,9 @@ def sweep(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images made and kept at a time.")] = 64,
     device: Device = "cpu",
+    on: On = "local",
+    workers: Workers = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Distills and evaluates a recipe at every point of a product of its fields, and prints the table."""
@@ -57,6 +61,7 @@ def sweep(
             epochs=epochs,
             device=device,
             batch=batch,
+            on=executor(on, workers, address),
             on_step=on_step,
         )
     evaluations = made.evaluations(out)

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
 
 import typer
@@ -39,7 +39,10 @@ def teacher_or_shipped(teacher: str | None, data: str) -> str | None:
 
 @contextmanager
 def progress() -> Iterator[OnStep]:
-    """A bar for each stage, with rate and time left; nothing where standard error is no terminal."""
+    """A bar for each stage, with rate and time left; nothing where standard error is no terminal.
+
+    What libraries print meanwhile goes to standard error: standard output is for results.
+    """
     columns = (
         TextColumn("{task.description:<10}"),
         BarColumn(),
@@ -49,7 +52,8 @@ def progress() -> Iterator[OnStep]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[told]}"),
     )
-    with Progress(*columns, console=err_console, transient=True, disable=not err_console.is_terminal) as bars:
+    bars = Progress(*columns, console=err_console, transient=True, disable=not err_console.is_terminal)
+    with redirect_stdout(sys.stderr), bars:
         tasks: dict[str, Any] = {}
 
         def on_step(step: Step) -> None:

@@ -1,7 +1,7 @@
 """Images sampled from a diffusion prior, bent by guidance terms: DiT, unCLIP, and CONCORD on either."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -26,6 +26,9 @@ from potstill.priors import Prior, Request
 from potstill.priors.prior import to_pixels
 from potstill.priors.tiny import decode_tiny, load_tiny
 from potstill.sampling import Start, sample
+
+ATTEMPTS = 3
+"""How often an image is drawn before values that are not finite end the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,23 +170,58 @@ class GuidedSampler:
         start: Start | None = None,
         on_step: OnStep = silent,
     ) -> list[Made]:
-        """One image a slot: `shown` are the rows of real images of which the prior may be shown one; from `start`."""
+        """One image a slot: `shown` are the rows of real images of which the prior may be shown one; from `start`.
+
+        An image that comes out with a value that is not finite is drawn again from its own next generator, and its
+        detail "attempt" says so. Raises PotstillError for one that does so `ATTEMPTS` times.
+        """
+        details: list[dict[str, Any]] = [{} for _ in slots]
+        latents = self._latents(slots, shown, start, details, 0, on_step)
+        for attempt in range(1, ATTEMPTS):
+            broken = (~latents.isfinite().flatten(1).all(1)).nonzero()[:, 0].tolist()
+            if not broken:
+                break
+            again = [{"attempt": attempt} for _ in broken]
+            asked = [slots[place] for place in broken], [shown[place] for place in broken]
+            begun = None if start is None else replace(start, latents=start.latents[broken])
+            latents[broken] = self._latents(*asked, begun, again, attempt, on_step)
+            for place, detail in zip(broken, again, strict=True):
+                details[place] = detail
+        lost = [slot.file_name for slot, own in zip(slots, latents, strict=True) if not own.isfinite().all()]
+        if lost:
+            raise PotstillError(
+                f"{self.settings.prior} gives values that are not finite for "
+                f"{', '.join(lost[:5])}, {ATTEMPTS} times each: "
+                "lower the weight of the terms or the scale, or compute in float32"
+            )
+        images = to_pixels(self.prior.decode, latents)
+        return [Made(image, detail) for image, detail in zip(images, details, strict=True)]
+
+    def _latents(
+        self,
+        slots: Sequence[Slot],
+        shown: Sequence[Sequence[int]],
+        start: Start | None,
+        details: list[dict[str, Any]],
+        attempt: int,
+        on_step: OnStep,
+    ) -> Tensor:
+        """Clean latents of an attempt; what is to be recorded of each image goes into its detail."""
         labels = [self.real.classes.index(slot.key) for slot in slots]
-        draws = [generator(self.seed, "image", slot.key, slot.index) for slot in slots]
+        later = ("attempt", attempt) if attempt else ()
+        draws = [generator(self.seed, "image", slot.key, slot.index, *later) for slot in slots]
         requests = [
             Request(slot.key, self.real.classes.names[label], draw, self.real.train, rows)
             for slot, label, draw, rows in zip(slots, labels, draws, shown, strict=True)
         ]
         condition = self.prior.condition(requests)
         noise = self.prior.noise(draws)
-        details: list[dict[str, Any]] = [{} for _ in slots]
         terms: list[Term] = [ClassifierFree(self.settings.scale)]
         for loaded in self.loaded:
             terms.append(loaded.build(self._targets(loaded, slots, labels, details), on_step))
-        denoise = guided(self.prior, condition, terms)
-        latents = sample(
+        return sample(
             self.prior,
-            denoise,
+            guided(self.prior, condition, terms),
             noise,
             steps=self.settings.steps,
             solver=self.settings.solver,
@@ -191,8 +229,6 @@ class GuidedSampler:
             draws=draws,
             on_step=on_step,
         )
-        images = to_pixels(self.prior.decode, latents)
-        return [Made(image, detail) for image, detail in zip(images, details, strict=True)]
 
     def _targets(
         self, loaded: LoadedTerm, slots: Sequence[Slot], labels: Sequence[int], details: list[dict[str, Any]]

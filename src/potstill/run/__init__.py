@@ -1,3 +1,13 @@
-"""Executors: they fill a set's places batch by batch, the same batches wherever they run."""
+"""Executors: they fill a set's places shard by shard, the same shards wherever they run."""
 
-from potstill.run.local import distill as distill
+from potstill.core.table import Table
+from potstill.run.fill import distill as distill
+from potstill.run.local import Executor as Executor
+
+EXECUTORS = Table(
+    "executor",
+    {
+        "local": "potstill.run.local:InProcess",
+        "ray": "potstill.run.on_ray:OnRay",
+    },
+)

@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.concepts.spread import spread
@@ -60,22 +57,12 @@ class Witness:
     @property
     def real_spread(self) -> Mapping[str, float]:
         """How far real images of each class lie apart, where a class has more than one."""
-        return _known(zip(self.space.keys, self.space.real_spread, strict=True))
+        return known(zip(self.space.keys, self.space.real_spread, strict=True))
 
     @torch.no_grad()
-    def spread(self, folder: Path, slots: Sequence[Slot]) -> Mapping[str, float]:
-        """How far the finished images of each class lie apart, read from a set's folder."""
-        found = []
-        for key in self.space.keys:
-            files = [folder / slot.file_name for slot in slots if slot.key == key]
-            pixels = torch.stack(
-                [torch.from_numpy(np.array(Image.open(file).convert("RGB"))) for file in files]
-            )
-            embedded = in_blocks(
-                self.encoder.images, pixels.permute(0, 3, 1, 2).float().to(self.encoder.device) / 255
-            )
-            found.append((key, spread(embedded)))
-        return _known(found)
+    def spread(self, images: Tensor) -> float | None:
+        """How far a class's images, uint8 [n, 3, height, width], lie apart."""
+        return spread(in_blocks(self.encoder.images, images.float().to(self.encoder.device) / 255))
 
     @torch.no_grad()
     def describe(self, slots: Sequence[Slot], made: Sequence[Made]) -> list[dict[str, Any]]:
@@ -95,5 +82,6 @@ class Witness:
         return notes
 
 
-def _known(pairs: Iterable[tuple[str, float | None]]) -> Mapping[str, float]:
+def known(pairs: Iterable[tuple[str, float | None]]) -> Mapping[str, float]:
+    """The pairs that have a value, to four places."""
     return {key: round(value, 4) for key, value in pairs if value is not None}
