@@ -1,5 +1,6 @@
 """A run killed at any moment goes on to the same bits and loses at most the batch in hand."""
 
+import dataclasses
 import json
 import random
 import signal
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from potstill.core.errors import PotstillError
 from potstill.data.digits import digits
 from potstill.distilled import DistilledSet
 from potstill.methods.guided import Guided
@@ -107,3 +109,17 @@ def test_provenance_holds_what_decides_the_images(tiny_dit, tmp_path):
     assert told["seed"] == 9 and told["classes"]["keys"] == ["0", "7"]
     assert len(told["weights"][0]["sha256"]) == 64 and told["versions"]["torch"]
     assert told["seconds"] > 0 and told["peak_memory_gib"] > 0
+
+
+def test_a_set_of_an_older_version_is_the_same_where_new_settings_are_off(tiny_dit, tmp_path):
+    real, method = digits().select(["0", "7"]), Guided(prior=tiny_dit, scale=1.0, steps=3)
+    made = distill(method, real, tmp_path / "set", name="t", images_per_class=1)
+    file = made.folder / "potstill.json"
+    told = json.loads(file.read_text())
+    del told["method"]["original"]
+    file.write_text(json.dumps(told))
+    distill(method, real, tmp_path / "set", name="t", images_per_class=1)
+    with pytest.raises(PotstillError, match="original null -> true"):
+        distill(dataclasses.replace(method, original=True), real, made.folder, name="t", images_per_class=1)
+    with pytest.raises(PotstillError, match="steps 3 -> 4"):
+        distill(dataclasses.replace(method, steps=4), real, made.folder, name="t", images_per_class=1)

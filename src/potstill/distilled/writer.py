@@ -48,7 +48,7 @@ class Writer:
     def _go_on(self) -> None:
         begun = Manifest.load(self.folder)
         before, now = to_plain(begun), to_plain(self.manifest)
-        differing = [name for name in DECIDING if before[name] != now[name]]
+        differing = [name for name in DECIDING if not _same(before[name], now[name])]
         if differing:
             told = "; ".join(f"{name}: {_difference(before[name], now[name])}" for name in differing)
             raise PotstillError(
@@ -91,11 +91,18 @@ class Writer:
             records.append(Record(slot=slot, seed=self.manifest.seed, sha256=sha256(file), details=details))
         self.manifest = dataclasses.replace(self.manifest, seconds=self.manifest.seconds + seconds)
         write_json(self.folder / MANIFEST, to_plain(self.manifest))
-        with (self.folder / PARTIAL).open("a", encoding="utf-8") as lines:
-            lines.writelines(record.to_line() + "\n" for record in records)
-            lines.flush()
-            os.fsync(lines.fileno())
+        self._append("".join(record.to_line() + "\n" for record in records))
         self._records.update({record.slot: record for record in records})
+
+    def _append(self, lines: str) -> None:
+        file = self.folder / PARTIAL
+        try:
+            with file.open("a", encoding="utf-8") as kept:
+                kept.write(lines)
+                kept.flush()
+                os.fsync(kept.fileno())
+        except OSError as error:
+            raise PotstillError(f"cannot write {file}: {error.strerror}") from error
 
     def finish(self, **facts: Any) -> DistilledSet:
         """Writes metadata.jsonl and the final provenance, once every place is filled."""
@@ -127,6 +134,16 @@ def _sound_records(file: Path) -> list[Record]:
         except (ValueError, KeyError):
             continue
     return records
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Whether settings are equal; one that an older set does not name yet was off."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        added = all(not value for name, value in now.items() if name not in before)
+        return added and all(name in now and _same(value, now[name]) for name, value in before.items())
+    if isinstance(before, list) and isinstance(now, list):
+        return len(before) == len(now) and all(map(_same, before, now))
+    return before == now
 
 
 def _difference(before: Any, now: Any) -> str:

@@ -1,0 +1,82 @@
+"""Faults injected into real processes: each ends in a message that names the file and a state to go on from."""
+
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from potstill.core.errors import PotstillError
+from potstill.data import load
+
+
+def distill(out: Path, largest: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Random digits, in a process that may write no file of more than `largest` bytes."""
+
+    def limit() -> None:
+        if largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+
+    command = [
+        sys.executable,
+        "-m",
+        "potstill",
+        "distill",
+        "--method",
+        "random",
+        "--ipc",
+        "3",
+        "--out",
+        str(out),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=limit)
+
+
+def test_no_room_for_a_file_is_told_and_the_set_is_finished_once_there_is(tmp_path: Path) -> None:
+    full = distill(tmp_path / "set", largest=2000)
+    assert full.returncode == 2 and "Traceback" not in full.stderr
+    assert "cannot write" in full.stderr and "File too large" in full.stderr
+    assert not list((tmp_path / "set").rglob("*.partial"))
+    assert distill(tmp_path / "set").returncode == 0
+    assert distill(tmp_path / "whole").returncode == 0
+    mended, whole = (
+        {file.relative_to(root): file.read_bytes() for file in root.rglob("*.png")}
+        for root in (tmp_path / "set", tmp_path / "whole")
+    )
+    assert mended == whole and len(whole) == 30
+
+
+def bomb(side: int) -> bytes:
+    """A sound PNG of side x side black pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    rows = zlib.compress(bytes((side // 8 + 1) * 100), 9)
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_a_decompression_bomb_is_refused_by_name_and_never_opened(tmp_path: Path) -> None:
+    """40,000 x 40,000 pixels would be 4.8 GB."""
+    for split in ("train", "test"):
+        for key in ("cat", "dog"):
+            folder = tmp_path / split / key
+            folder.mkdir(parents=True)
+            for place in range(2):
+                pixels = np.full((8, 8, 3), place * 40, np.uint8)
+                Image.fromarray(pixels).save(folder / f"{place}.png")
+    (tmp_path / "train" / "cat" / "bomb.png").write_bytes(bomb(40_000))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PotstillError, match="bomb.png"):
+        load(str(tmp_path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+    real = load(str(tmp_path), skip_bad=True)
+    assert len(real.train) == 4
