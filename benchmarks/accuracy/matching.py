@@ -101,11 +101,40 @@ def written() -> str:
         "Made by `python benchmarks/accuracy/matching.py`; one student of each net a set. Scaled to two cores: nets of "
         "width 32 and batches of 64 real images a class while matching, 60 to 200 iterations, five steps of the chain, "
         "narrow students.",
+        summary(evaluations),
         table(evaluations, baseline="digits-random"),
         "## What making a set took",
         "\n".join(lines),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def summary(evaluations: list[Evaluation]) -> str:
+    """Means over sets by objective and canvas: on the net matched with, and over the others."""
+    lines = []
+    for ipc in sorted({one.ipc for one in evaluations}):
+        lines += [
+            f"## By objective and canvas, {ipc} images per class, mean accuracy %: {STUDENTS[0]} / mean of the unseen",
+            "",
+            "| | pixels | latents | GAN codes (GLaD) | chain (LD3M) |",
+            "|---|--:|--:|--:|--:|",
+        ]
+        for objective in ("dc", "dm", "mtt"):
+            cells = []
+            for ending in ("", "-latents", "-glad", "-ld3m"):
+                own = [
+                    one for one in evaluations if (one.name, one.ipc) == (f"digits-{objective}{ending}", ipc)
+                ]
+                seen = [one.mean for one in own if one.student == STUDENTS[0]]
+                unseen = [one.mean for one in own if one.student != STUDENTS[0]]
+                cells.append(
+                    f"{100 * statistics.mean(seen):.1f} / {100 * statistics.mean(unseen):.1f}"
+                    if seen and unseen
+                    else "-"
+                )
+            lines.append(f"| {objective.upper()} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
