@@ -39,6 +39,15 @@ ONE, TWO = OnRay(workers=1), OnRay(workers=2)
 
 
 @pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """A worker takes as many cores as torch has threads; two workers then fit on two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
 def two_workers():
     ray.init(
         "local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20
