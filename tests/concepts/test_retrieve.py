@@ -1,6 +1,7 @@
 """Retrieval against a real faulty endpoint: no class lost, nothing answered asked again, kills survived."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -275,12 +276,14 @@ def test_control_c_keeps_what_is_under_way_and_two_do_not_fill_one_bank(tmp_path
         assert len(kept) == sum(server.good.values()) == sum(server.asked.values()) < 40
 
 
-def test_the_command_reports_what_failed(tmp_path, names):
+def test_the_command_reports_what_failed(tmp_path, names, monkeypatch):
     with serving(lambda name, nth: "nothing" if name == "thing 7" else "good") as server:
         prices = ["--price-in", 2, "--price-out", 8]
-        done = CliRunner().invoke(app, words(server, tmp_path / "bank.jsonl", names, "--tries", 2, *prices))
+        asked = words(server, tmp_path / "bank.jsonl", names, "--tries", 2, *prices)
+        monkeypatch.setattr(sys, "argv", ["/bin/potstill", *asked])
+        done = CliRunner().invoke(app, asked)
     assert done.exit_code == 2
-    assert "failed: k7: it is empty" in done.stderr and "to go on: potstill " in done.stderr
+    assert "failed: k7: it is empty" in done.stderr and f"to go on: potstill {shlex.join(asked)}" in done.stderr
     assert "40 requests, about" in done.stderr and "in the currency of the prices" in done.stderr
     assert "classes 39, of 40, answers 41, rejected 2" in done.stdout
     assert len(ConceptBank.load(str(tmp_path / "bank.jsonl")).entries) == 39

@@ -121,11 +121,17 @@ class RayCrew(Generic[Tool]):
         workers died one after another.
         """
         again, fresh, under_way = deque[Job](), (Job(task) for task in tasks), 0
-        while True:
+
+        def hand_out() -> int:
+            given = 0
             while self._idle and (job := again.popleft() if again else next(fresh, None)):
                 worker = self._idle.pop()
                 self._busy[worker.do.remote(do, job.task)] = worker, job
-                under_way += 1
+                given += 1
+            return given
+
+        while True:
+            under_way += hand_out()
             if not under_way and not again and self._idle:
                 return
             worker, job, result, lost = self._wait()
@@ -133,6 +139,7 @@ class RayCrew(Generic[Tool]):
             if lost is None:
                 self._idle.append(worker)
                 if job.task is not None:
+                    under_way += hand_out()  # no worker waits while the caller keeps what came back
                     yield job.task, result
                 continue
             job = replace(job, lost=job.lost + 1)
