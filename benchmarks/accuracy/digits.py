@@ -1,7 +1,8 @@
 """The evidence on digits: every arm of the paper, at 1 and 10 images per class, soft and hard labels, paired seeds.
 
 `python benchmarks/accuracy/digits.py` makes the sets, trains the students, and writes the table beside this file;
-it can be stopped at any time and goes on where it was. `--sets N` sets an arm (seeds 0 to N - 1), `--minutes N` stops
+it can be stopped at any time and goes on where it was; the Minimax arms need the fine-tuned prior that their recipes
+name (`potstill show digits-minimax`). `--sets N` sets an arm (seeds 0 to N - 1), `--minutes N` stops
 before the next set when the time is up; the table says how many there are.
 
 Soft labels: ConvNet-3 of width 128, one student a set at 10 images per class and three at 1. Hard labels: three
@@ -44,6 +45,8 @@ ARMS = (
     "digits-dit-concord",
     "digits-unclip",
     "digits-unclip-concord",
+    "digits-minimax",
+    "digits-minimax-concord",
     "digits-k-center",
     "digits-herding",
     "digits-rded",
@@ -55,8 +58,15 @@ FIXED = ("digits-k-center", "digits-herding")
 
 QUESTIONS = {
     "digits-dit-unguided": ("digits-dit-unguided-concord", "digits-dit-complete"),
-    "digits-dit": ("digits-dit-concord", "digits-dit-unguided-concord", "digits-dit-complete"),
+    "digits-dit": (
+        "digits-dit-concord",
+        "digits-dit-unguided-concord",
+        "digits-dit-complete",
+        "digits-minimax",
+        "digits-minimax-concord",
+    ),
     "digits-unclip": ("digits-unclip-concord",),
+    "digits-minimax": ("digits-minimax-concord",),
 }
 """What is compared: a prior that is not informed, and the arms that are; random real images stand in every table."""
 JUDGES = ("digits/clip", "digits/referee")
