@@ -6,6 +6,7 @@ import pytest
 
 from potstill.bundled import banks
 from potstill.concepts import ConceptBank
+from potstill.concepts.bank import Entry
 from potstill.core.errors import PotstillError
 from potstill.data.classes import imagenet
 
@@ -33,6 +34,12 @@ def test_every_shipped_bank_is_known():
 
 def test_the_imagenet_bank_and_the_class_table_agree():
     assert tuple(ConceptBank.load("imagenet1k").entries) == imagenet().keys
+
+
+def test_a_line_ends_at_a_line_feed_alone(tmp_path):
+    held = {"a": Entry(index=0, key="a", class_name="a\u2028b\x85c", concepts=("\x1cred\x0b",))}
+    ConceptBank("bank", held).save(tmp_path / "bank.jsonl")
+    assert ConceptBank.load(str(tmp_path / "bank.jsonl")).entries == held
 
 
 def test_a_bank_is_saved_and_read_alike(tmp_path):

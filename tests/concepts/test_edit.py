@@ -489,7 +489,7 @@ def visiting(browser, server):
     """The page, open; fails at the end where the browser complained or a request went elsewhere."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     page.troubles, page.urls = [], []
     page.on("console", lambda message: page.troubles.append(message.text))
     page.on("pageerror", lambda error: page.troubles.append(str(error)))
@@ -684,7 +684,7 @@ def test_a_stopped_command_is_told(browser, file, seen):
         page.goto(server.url)
         page.wait_for_selector("#classes option")
     page.locator("#classes").select_option("5")
-    page.wait_for_selector("#trouble:not([hidden])", timeout=10_000)
+    page.wait_for_selector("#trouble:not([hidden])")
     assert "The command has stopped" in page.locator("#trouble").inner_text()
     context.close()
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from potstill.cli import app
 from potstill.concepts import ConceptBank
 from potstill.concepts.class_names import read_class_names
+from potstill.concepts.editing import EditSession
 from potstill.concepts.endpoint import Endpoint
 from potstill.concepts.estimate import estimate
 from potstill.concepts.language import Reply
@@ -208,6 +209,22 @@ def test_a_bank_of_other_making_is_left_alone(tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_bank_that_a_person_has_edited_goes_on(tmp_path):
+    out = tmp_path / "bank.jsonl"
+    with serving() as server:
+        retrieve(some(2), model_of(server), out, settings())
+        edit = EditSession(str(out))
+        edit.edit("k0", edit.entry("k0").concepts, ["a bent handle"])
+        edit.save()
+        found = retrieve(some(3), model_of(server), out, settings())
+    assert found.bank.entries["k0"].concepts == ("a bent handle",) and list(found.bank.entries) == [
+        "k0",
+        "k1",
+        "k2",
+    ]
+    assert sum(server.asked.values()) == 3
+
+
 def words(server, out, names, *more):
     command = ["concepts", "retrieve", "--class-names", names, "--out", out, "--model", "m"]
     return [*map(str, [*command, "--base-url", server.url, "--workers", 4, *more])]
@@ -283,7 +300,9 @@ def test_the_command_reports_what_failed(tmp_path, names, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["/bin/potstill", *asked])
         done = CliRunner().invoke(app, asked)
     assert done.exit_code == 2
-    assert "failed: k7: it is empty" in done.stderr and f"to go on: potstill {shlex.join(asked)}" in done.stderr
+    assert (
+        "failed: k7: it is empty" in done.stderr and f"to go on: potstill {shlex.join(asked)}" in done.stderr
+    )
     assert "40 requests, about" in done.stderr and "in the currency of the prices" in done.stderr
     assert "classes 39, of 40, answers 41, rejected 2" in done.stdout
     assert len(ConceptBank.load(str(tmp_path / "bank.jsonl")).entries) == 39

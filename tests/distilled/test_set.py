@@ -57,6 +57,12 @@ def test_no_class_key_leaves_the_folder(tmp_path):
     assert len(files) == 15 and all((tmp_path / "set" / "train") in file.parents for file in files)
 
 
+@pytest.mark.parametrize("key", ["con", "NUL", "Aux.txt", "com1", "lpt9.a.b", "con ."])
+def test_a_device_of_windows_is_no_folder(key):
+    assert folder_name(key).startswith("class-") and folder_name(key) != folder_name(key.swapcase())
+    assert folder_name(f"x{key.strip(' .')}") == f"x{key.strip(' .')}"
+
+
 @given(st.text(max_size=300))
 def test_folder_names_are_safe_and_apart(key):
     name = folder_name(key)

@@ -133,24 +133,24 @@ def save_clip(folder):
     return str(folder)
 
 
-def save_unclip(folder, prediction="v_prediction"):
-    torch.manual_seed(2)
-    words = tokenizer()
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(32, 64),
-        attention_head_dim=(2, 4),
-        class_embed_type="projection",
-        projection_class_embeddings_input_dim=2 * PROJECTION,
-        cross_attention_dim=WIDTH,
-        layers_per_block=1,
-        use_linear_projection=True,
+def prompted_unet(**settings):
+    return shaken(
+        UNet2DConditionModel(
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            block_out_channels=(32, 64),
+            cross_attention_dim=WIDTH,
+            layers_per_block=1,
+            **settings,
+        )
     )
-    scheduler = DDIMScheduler(
+
+
+def scaled_linear(prediction):
+    return DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
         beta_end=0.012,
@@ -159,6 +159,17 @@ def save_unclip(folder, prediction="v_prediction"):
         steps_offset=1,
         clip_sample=False,
     )
+
+
+def save_unclip(folder, prediction="v_prediction"):
+    torch.manual_seed(2)
+    words = tokenizer()
+    unet = prompted_unet(
+        attention_head_dim=(2, 4),
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=2 * PROJECTION,
+        use_linear_projection=True,
+    )
     StableUnCLIPImg2ImgPipeline(
         feature_extractor=processor(),
         image_encoder=shaken(CLIPVisionModelWithProjection(vision_config())),
@@ -166,8 +177,8 @@ def save_unclip(folder, prediction="v_prediction"):
         image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
         tokenizer=words,
         text_encoder=CLIPTextModel(text_config(words)),
-        unet=shaken(unet),
-        scheduler=scheduler,
+        unet=unet,
+        scheduler=scaled_linear(prediction),
         vae=autoencoder(),
     ).save_pretrained(folder)
     return str(folder)
@@ -176,31 +187,13 @@ def save_unclip(folder, prediction="v_prediction"):
 def save_stable_diffusion(folder, prediction="epsilon"):
     torch.manual_seed(4)
     words = tokenizer()
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(32, 64),
-        attention_head_dim=2,
-        cross_attention_dim=WIDTH,
-        layers_per_block=1,
-    )
+    unet = prompted_unet(attention_head_dim=2)
     StableDiffusionPipeline(
         vae=autoencoder(),
         text_encoder=CLIPTextModel(text_config(words)),
         tokenizer=words,
-        unet=shaken(unet),
-        scheduler=DDIMScheduler(
-            beta_schedule="scaled_linear",
-            beta_start=0.00085,
-            beta_end=0.012,
-            prediction_type=prediction,
-            set_alpha_to_one=False,
-            steps_offset=1,
-            clip_sample=False,
-        ),
+        unet=unet,
+        scheduler=scaled_linear(prediction),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from potstill.bundled import banks
 from potstill.core.errors import PotstillError, unknown
-from potstill.core.files import write_text
+from potstill.core.files import read_lines, write_text
 from potstill.core.settings import from_plain, to_plain
 
 
@@ -45,7 +45,7 @@ class ConceptBank:
         if not file.is_file():
             raise unknown("concept bank", source, [*banks(), "a .jsonl file"])
         entries: dict[str, Entry] = {}
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_lines(file), start=1):
             where = f"{file}, line {number}"
             try:
                 entry = from_plain(Entry, json.loads(line), where)

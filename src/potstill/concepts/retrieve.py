@@ -191,9 +191,12 @@ def _require_same(
             f"{out} holds classes that are not in the list, {', '.join(foreign[:20])}: choose another --out"
         )
     for key, entry in entries.items():
-        now = {**origin, "class name": names[key], "phrases": str(phrases)}
         was = {**entry.provenance, "class name": entry.class_name, "phrases": str(len(entry.concepts))}
-        was.pop("date", None)
+        now = {**origin, "class name": names[key], "phrases": str(phrases)}
+        if "edited" in was:
+            now["phrases"] = was["phrases"]
+        for name in ("date", "edited"):
+            was.pop(name, None)
         changed = [
             f"{name}: {was.get(name, 'none')} -> {now.get(name, 'none')}"
             for name in sorted(was | now)

@@ -49,6 +49,12 @@ def read_json(path: Path) -> Any:
         raise PotstillError(f"{path} is not valid JSON: {error}") from None
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, parted by line feeds alone: JSON lines may hold the other separators of Unicode."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
 def sha256(path: Path) -> str:
     """The hex SHA-256 of a file, or of a folder's files taken with their relative names in sorted order."""
     if path.is_file():

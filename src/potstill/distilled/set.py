@@ -16,13 +16,21 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_json, sha256
+from potstill.core.files import read_json, read_lines, sha256
 from potstill.core.settings import from_plain
 from potstill.distilled.mosaic import unfolded
 
 FORMAT = 1
 MANIFEST, METADATA, PARTIAL = "potstill.json", "metadata.jsonl", "metadata.partial.jsonl"
 EXACT = "images.safetensors"
+RESERVED = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10)),
+}
+"""Names that Windows keeps for devices, whatever their ending."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -202,7 +210,7 @@ def rounded(images: Tensor) -> Tensor:
 def read_records(file: Path) -> list[Record]:
     """The records of a metadata file in its order; raises PotstillError that names file and line."""
     records = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         try:
             records.append(Record.from_line(line))
         except (ValueError, KeyError) as error:
@@ -213,6 +221,7 @@ def read_records(file: Path) -> list[Record]:
 def folder_name(key: str) -> str:
     """A class key as a folder name: itself where that is plain, percent-encoded where it is not."""
     safe = urllib.parse.quote(key, safe=" -_()+,=@")
-    if safe.startswith((".", " ")) or safe.endswith((".", " ")) or len(safe) > 200 or not safe:
+    reserved = safe.split(".")[0].strip().upper() in RESERVED
+    if reserved or safe.startswith((".", " ")) or safe.endswith((".", " ")) or len(safe) > 200 or not safe:
         return f"class-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     return safe

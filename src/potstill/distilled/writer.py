@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import sha256, write_json, write_text, write_whole
+from potstill.core.files import read_lines, sha256, write_json, write_text, write_whole
 from potstill.core.settings import to_plain
 from potstill.distilled.set import (
     EXACT,
@@ -128,7 +128,7 @@ def _png(image: Tensor) -> Any:
 
 def _sound_records(file: Path) -> list[Record]:
     records = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in read_lines(file):
         try:
             records.append(Record.from_line(line))
         except (ValueError, KeyError):

@@ -20,9 +20,6 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig
 from transformers import CLIPVisionModelWithProjection as CLIPVision
 
-DOWN = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
-UP = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
-
 
 def dit_xl_2() -> Any:
     """DiT-XL/2 at 256 px: 674.8 million parameters, 749.8 as diffusers copies embeddings into every block."""
@@ -42,14 +39,8 @@ def dit_xl_2() -> Any:
 
 def unclip_768() -> Any:
     """Stable unCLIP of Stable Diffusion 2.1 at 768 px, with CLIP ViT-H/14 for images."""
-    unet = _put(
-        UNet2DConditionModel,
+    unet = _unet(
         sample_size=96,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=DOWN,
-        up_block_types=UP,
-        block_out_channels=(320, 640, 1280, 1280),
         attention_head_dim=(5, 10, 20, 20),
         cross_attention_dim=1024,
         use_linear_projection=True,
@@ -89,14 +80,8 @@ def unclip_768() -> Any:
 
 def stable_diffusion_1_5() -> Any:
     """Stable Diffusion 1.5 at 512 px."""
-    unet = _put(
-        UNet2DConditionModel,
+    unet = _unet(
         sample_size=64,
-        in_channels=4,
-        out_channels=4,
-        down_block_types=DOWN,
-        up_block_types=UP,
-        block_out_channels=(320, 640, 1280, 1280),
         attention_head_dim=8,
         cross_attention_dim=768,
     )
@@ -155,6 +140,18 @@ def clip_vit_l_14() -> CLIPModel:
         "projection_dim": 768,
     }
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=768))
+
+
+def _unet(**settings: Any) -> UNet2DConditionModel:
+    return _put(
+        UNet2DConditionModel,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        block_out_channels=(320, 640, 1280, 1280),
+        **settings,
+    )
 
 
 def _scaled_linear(prediction: str) -> DDIMScheduler:

@@ -11,6 +11,7 @@ from string import Template
 
 from potstill.core.errors import unknown
 from potstill.core.files import write_text
+from potstill.core.palette import palette
 from potstill.evaluation.record import Evaluation
 from potstill.report.payload import payload
 from potstill.report.read import Arm, read_arm
@@ -66,7 +67,7 @@ def _first(arms: Sequence[Arm], judged: Sequence[Evaluation]) -> str | None:
 
 def _html(title: str, content: object) -> str:
     script = "\n".join(["'use strict';", "{", *map(_static, SCRIPTS), "}"])
-    style = _static("page.css")
+    style = palette() + _static("page.css")
     return Template(_static("page.html")).substitute(
         title=html.escape(title),
         policy=f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'",

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 from potstill.concepts.editing.actions import Actions, Asked
 from potstill.core.errors import PotstillError
+from potstill.core.palette import palette
 from potstill.core.settings import from_plain, to_plain
 
 LOOPBACK = "127.0.0.1"
@@ -153,6 +154,7 @@ def _page() -> tuple[bytes, str]:
         (files("potstill.concepts.editing") / "static" / f"edit.{kind}").read_text(encoding="utf-8")
         for kind in ("html", "css", "js")
     )
+    style = palette() + style
     policy = (
         f"default-src 'none'; img-src blob: data:; connect-src 'self'; style-src {_source(style)}; "
         f"script-src {_source(script)}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
