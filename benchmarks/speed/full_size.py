@@ -40,8 +40,8 @@ from potstill.priors.unclip import UnCLIP
 from potstill.recipes import RECIPES
 
 STEPS, PHRASES, NEGATIVES, WIDTH = 50, 5, 10, 768
-PUSHED = 0.35
-"""Of the images, on average over steps, in `digits-dit-complete`: printed by `--measure`."""
+PUSHED = 0.08
+"""Of the images, on average over steps, in `digits-dit-complete`: what `--measure` prints."""
 
 
 class Told(UnCLIP):
