@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+from potstill.cli import terminal
+from potstill.core.progress import Step
+
 
 def potstill(*words, timeout=120):
     command = [sys.executable, "-m", "potstill", *map(str, words)]
@@ -178,3 +181,15 @@ def test_real_photos_go_through_concepts_check(shared_data, tiny_clip):
     )
     assert done.returncode == 0, done.stderr
     assert {row["key"] for row in json.loads(done.stdout)} >= {"n01440764", "n02086240"}
+
+
+def test_a_log_has_a_line_of_progress_every_half_minute(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    with terminal.progress() as on_step:
+        for index in range(1, 101):
+            now[0] += 1
+            on_step(Step(stage="distill", index=index, total=100, scalars={"loss": 1 / index}))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[:2] for line in lines] == [["distill", f"{n}/100"] for n in (31, 62, 93)]
+    assert all("loss 0.0" in line for line in lines)

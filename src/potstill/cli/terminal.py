@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
@@ -19,6 +20,9 @@ from rich.progress import (
 
 from potstill.core.progress import OnStep, Step
 from potstill.core.settings import to_plain
+
+LOGGED = 30.0
+"""Seconds between two lines of progress in a log."""
 
 out_console, err_console = Console(), Console(stderr=True)
 
@@ -39,7 +43,7 @@ def teacher_or_shipped(teacher: str | None, data: str) -> str | None:
 
 @contextmanager
 def progress() -> Iterator[OnStep]:
-    """A bar for each stage, with rate and time left; nothing where standard error is no terminal.
+    """A bar for each stage, with rate and time left; where standard error is no terminal, a line every 30 s.
 
     What libraries print meanwhile goes to standard error: standard output is for results.
     """
@@ -55,14 +59,20 @@ def progress() -> Iterator[OnStep]:
     bars = Progress(*columns, console=err_console, transient=True, disable=not err_console.is_terminal)
     with redirect_stdout(sys.stderr), bars:
         tasks: dict[str, Any] = {}
+        logged = time.monotonic()
 
         def on_step(step: Step) -> None:
+            nonlocal logged
             if step.stage not in tasks:
                 tasks[step.stage] = bars.add_task(step.stage, total=step.total, told="")
             rate = bars.tasks[tasks[step.stage]].speed
             told = [f"{rate:.1f}/s"] if rate else []
             told += [f"{name} {value:.3g}" for name, value in step.scalars.items()]
             bars.update(tasks[step.stage], completed=step.index, total=step.total, told="  ".join(told))
+            if not err_console.is_terminal and time.monotonic() - logged > LOGGED:
+                logged = time.monotonic()
+                line = " ".join([step.stage, f"{step.index}/{step.total}", *told])
+                err_console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         try:
             yield on_step
