@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from potstill.core.errors import PotstillError
 from potstill.core.operations import operations
+from potstill.core.saved import saved_bytes
 from potstill.costs import cost, looked
 from potstill.guidance.push import Pace
 from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided
@@ -24,6 +25,15 @@ def test_operations_are_two_a_multiplication_and_addition() -> None:
     a, b = torch.zeros(3, 5, device="meta"), torch.zeros(5, 7, device="meta", requires_grad=True)
     assert operations(lambda: a @ b) == 2 * 3 * 5 * 7
     assert operations(lambda: torch.autograd.grad((a @ b).sum(), b)) == 2 * 2 * 3 * 5 * 7
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_a_gradient_keeps(device: str) -> None:
+    a, b = torch.ones(3, 5, device=device, requires_grad=True), torch.ones(5, 7, device=device)
+    bias = torch.ones(7, device=device)
+    assert saved_bytes(lambda: a @ b) == 4 * 5 * 7, "the other factor"
+    assert saved_bytes(lambda: (a @ b + bias).exp().exp(), [b]) == 2 * 4 * 3 * 7, "each result of exp"
+    assert saved_bytes(lambda: (a @ b).detach().exp(), [b]) == 0
 
 
 def test_dit_xl_2_is_the_published_119_gigamacs() -> None:
@@ -74,6 +84,16 @@ def test_informing_costs_by_how_often_it_looks(tiny_dit: str) -> None:
     assert informing(every=4) * 4 == each and informing(start=0.5) * 2 == each
     assert informing(until=0.2, check=20) > each, "measuring completeness comes on top"
     assert informing(look="full") > each == informing(look="noisy")
+
+
+def test_a_pooled_look_keeps_less_and_none_nothing(tiny_dit: str) -> None:
+    def kept(**changes: object) -> int:
+        term = ConceptTerm(vocabulary=VOCABULARY, pace=Pace(**changes))  # pyright: ignore[reportArgumentType]
+        return cost(Guided(prior=tiny_dit, steps=20, terms=(term,))).kept
+
+    assert kept() == kept(every=4) > kept(pool=2) > 0
+    method = Guided(prior=tiny_dit, terms=(ConceptTerm(vocabulary=VOCABULARY),), dtype="bfloat16")
+    assert cost(method).kept == kept() // 2 and cost(replace(method, terms=())).kept == 0
 
 
 def test_a_gradient_is_counted_where_push_takes_one() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from potstill.core.errors import PotstillError
 from potstill.core.operations import operations
+from potstill.core.saved import saved_bytes
 from potstill.encoders import Encoder
 from potstill.guidance import Moment, Targets, guided
 from potstill.guidance.push import Pace, Push
@@ -25,13 +26,15 @@ class Cost:
     """A sampled method in numbers: side of an image in pixels, latent shape, parameters and weights' bytes.
 
     `operations` are those of one image, `informing` the part of them that terms take; both at their most, as if every
-    image were pushed to the end.
+    image were pushed to the end. `kept` are the bytes that a term's gradient of one image keeps, those of the term with
+    most; a batch keeps as many times that as it has images, 16 at most on a CPU.
     """
 
     size: int
     latent: tuple[int, int, int]
     parameters: Mapping[str, int]
     bytes: int
+    kept: int
     operations: int
     informing: int
 
@@ -40,7 +43,7 @@ def cost(method: Guided) -> Cost:
     """Counts a guided method on the meta device; raises PotstillError for a term whose networks have no folder."""
     prior = hollow(method.prior)
     networks = {name: part for name, part in prior.pipe.components.items() if isinstance(part, nn.Module)}
-    informing = 0
+    informing, kept = 0, 0
     bare = operations(lambda: _once(prior, None))
     for place, term in enumerate(method.terms):
         if not isinstance(term, ConceptTerm):
@@ -52,6 +55,9 @@ def cost(method: Guided) -> Cost:
             networks[f"tiny decoder {place}"] = tiny
         decode = prior.decode if tiny is None else lambda latents, tiny=tiny: decode_tiny(tiny, latents)
         informing += informed(prior, encoder, decode, term, method.steps, bare)
+        weights = [tensor for network in networks.values() for tensor in network.parameters()]
+        push = looking(encoder, decode, term)
+        kept = max(kept, saved_bytes(lambda push=push: _once(prior, push), weights))
     passes = 1 if method.scale == 1 else 2
     parameters = {name: sum(one.numel() for one in part.parameters()) for name, part in networks.items()}
     return Cost(
@@ -59,6 +65,7 @@ def cost(method: Guided) -> Cost:
         latent=prior.latent_shape,
         parameters=parameters,
         bytes=BYTES[method.dtype] * sum(parameters.values()),
+        kept=kept * BYTES[method.dtype] // BYTES["float32"],
         operations=method.steps * passes * bare + informing,
         informing=informing,
     )
@@ -79,28 +86,30 @@ def informed(
     the forward one that checkpointing computes again.
     """
     pace = term.pace
-    score = ConceptScore(encoder, OBJECTIVES[term.objective], term.temperature)
-    always = replace(pace, until=None, every=1, start=0.0, stop=1.0, look="clean")
-    width = encoder.model.config.projection_dim
-    texts = torch.zeros(1, 15, width, device="meta")
-    targets = Targets(torch.zeros(1, dtype=torch.int64, device="meta"), texts[:, :5], texts[:, 5:])
-    once = (
-        operations(lambda: _once(prior, Push(score=score, pace=always, targets=targets, decode=decode)))
-        - bare
-    )
+    push = looking(encoder, decode, term)
+    once = operations(lambda: _once(prior, push)) - bare
     if pace.look == "full":
         once += 3 * bare
     latent = torch.zeros(1, *prior.latent_shape, device="meta")
 
     @torch.no_grad()
     def gauged() -> Tensor:
-        return MeanCosine(encoder)(decode(latent), targets)
+        return MeanCosine(encoder)(decode(latent), push.targets)
 
     places = range(round(pace.start * steps), round(pace.stop * steps))
     since = [place - places[0] for place in places]
     checks = sum(one % pace.check == 0 for one in since) if pace.until is not None else 0
     looks = sum(looked(one, pace) for one in since)
     return round(looks * pushed * once + checks * operations(gauged))
+
+
+def looking(encoder: Encoder, decode: Callable[[Tensor], Tensor], term: ConceptTerm) -> Push:
+    """A concept term that takes the gradient of one image at every step, at the clean latent."""
+    always = replace(term.pace, until=None, every=1, start=0.0, stop=1.0, look="clean")
+    texts = torch.zeros(1, 15, encoder.model.config.projection_dim, device="meta")
+    targets = Targets(torch.zeros(1, dtype=torch.int64, device="meta"), texts[:, :5], texts[:, 5:])
+    score = ConceptScore(encoder, OBJECTIVES[term.objective], term.temperature)
+    return Push(score=score, pace=always, targets=targets, decode=decode)
 
 
 def looked(since: int, pace: Pace) -> bool:

@@ -107,6 +107,7 @@ def _count(recipe: Any, tflops: float, as_json: bool) -> None:
         lines += [f"{name:>18} {count:>15,} parameters" for name, count in found.parameters.items()]
         lines += [
             f"{'weights':>18} {found.bytes / 2**30:>15.2f} GiB in {recipe.method.dtype}",
+            f"{'a gradient keeps':>18} {found.kept / 2**20:>15,.1f} MiB an image",
             f"{'an image':>18} {found.operations / 1e12:>15.2f} TFLOP at most",
             f"{'of it to inform':>18} {found.informing / 1e12:>15.2f} TFLOP",
             f"{'':>18} {seconds:>15.3f} s at {tflops:g} TFLOP/s sustained",
