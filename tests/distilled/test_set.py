@@ -105,6 +105,15 @@ def test_other_settings_are_refused_and_told(tmp_path):
         Writer(tmp_path, manifest(method={"kind": "random", "scale": 2.0}))
 
 
+def test_a_setting_that_came_later_goes_on_where_it_is_off(tmp_path):
+    fill(tmp_path, until=4)
+    later = {"execution": {"compile": False, "tile": None}, "prune": None}
+    assert len(Writer(tmp_path, manifest(method={**manifest().method, **later})).missing) == 15 - 4
+    later["execution"]["compile"] = True
+    with pytest.raises(PotstillError, match="method: execution"):
+        Writer(tmp_path, manifest(method={**manifest().method, **later}))
+
+
 def test_a_strange_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(PotstillError, match="not empty and not a distilled set"):

@@ -139,11 +139,15 @@ def _sound_records(file: Path) -> list[Record]:
 def _same(before: Any, now: Any) -> bool:
     """Whether settings are equal; one that an older set does not name yet was off."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        added = all(not value for name, value in now.items() if name not in before)
+        added = all(_off(value) for name, value in now.items() if name not in before)
         return added and all(name in now and _same(value, now[name]) for name, value in before.items())
     if isinstance(before, list) and isinstance(now, list):
         return len(before) == len(now) and all(map(_same, before, now))
     return before == now
+
+
+def _off(value: Any) -> bool:
+    return all(map(_off, value.values())) if isinstance(value, Mapping) else not value
 
 
 def _difference(before: Any, now: Any) -> str:

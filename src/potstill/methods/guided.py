@@ -23,6 +23,7 @@ from potstill.guidance.scores import OBJECTIVES, ClassifierScore, ConceptScore, 
 from potstill.methods.method import Made
 from potstill.nets.store import load_net
 from potstill.priors import Prior, Request
+from potstill.priors.execution import Execution
 from potstill.priors.prior import to_pixels
 from potstill.priors.tiny import decode_tiny, load_tiny
 from potstill.sampling import Start, sample
@@ -61,7 +62,7 @@ class Guided:
 
     Source: CONCORD (arXiv:2505.18358) with a concept term; DiT and unCLIP without. `solver` is "ddim",
     "unipc", "dpm-solver++", or "ancestral", as Minimax samples; 50 steps as in the paper. `original` computes DiT as
-    its authors do, see `DiT.as_published`. `dtype` is what networks compute in.
+    its authors do, see `DiT.as_published`. `dtype` is what networks compute in; `execution` saves time or memory.
     """
 
     kind: Literal["guided"] = "guided"
@@ -72,12 +73,20 @@ class Guided:
     solver: str = "ddim"
     original: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
+    execution: Execution = field(default_factory=Execution)
+
+    def __post_init__(self) -> None:
+        if self.execution.compile and any(term.pace.look == "full" for term in self.terms):
+            raise PotstillError(
+                "execution.compile is for denoisers that nothing differentiates; look is 'full' here"
+            )
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "GuidedSampler":
         """Loads prior, encoder and classifier, and ranks the concepts of every class."""
         prior = Prior.from_pretrained(self.prior, device=device, dtype=getattr(torch, self.dtype))
         if self.original:
             prior.as_published()
+        self.execution.arrange(prior)
         prior.schedule(self.steps, self.solver)
         empty = [key for label, key in enumerate(real.classes.keys) if not len(real.train.of_class(label))]
         if empty:

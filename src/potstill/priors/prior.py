@@ -63,6 +63,8 @@ class Prior(ABC):
     """Parts of the pipeline that are not loaded."""
     guided_channels: int | None = None
     """How many latent channels, from the first, classifier-free guidance acts on; None is all."""
+    offloaded: tuple[torch.device, str] | None = None
+    """Where it computes and its fingerprint, once its weights are elsewhere (`Execution`)."""
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -106,7 +108,7 @@ class Prior(ABC):
     @property
     def device(self) -> torch.device:
         """Where the prior computes."""
-        return self.vae.device
+        return self.offloaded[0] if self.offloaded else self.vae.device
 
     @property
     def network(self) -> Any:
@@ -129,6 +131,8 @@ class Prior(ABC):
     @property
     def fingerprint(self) -> str:
         """The hex SHA-256 of all its networks."""
+        if self.offloaded:
+            return self.offloaded[1]
         return fingerprint(part for part in self.pipe.components.values() if isinstance(part, nn.Module))
 
     @property
