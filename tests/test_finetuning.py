@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiTPipeline
+from PIL import Image
 from support import tiny
 from typer.testing import CliRunner
 
 from potstill.cli import app
 from potstill.core.errors import PotstillError
+from potstill.core.progress import Step
 from potstill.data import load
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -180,6 +182,67 @@ def test_a_killed_run_goes_on_to_the_same_bits(base: str, tmp_path: Path) -> Non
     names = ("diffusion", "representativeness", "diversity")
     assert [resumed.metrics[name] for name in names] == [straight.metrics[name] for name in names]
     assert not file.exists()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_do_what_one_does(base: str, tmp_path: Path) -> None:
+    """From a checkpoint of one process on, in batches of 4 and a last one of 3, which is parted unevenly."""
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "potstill",
+    ]
+    for split in ("train", "test"):
+        write_folder(few(), tmp_path / "data" / split)
+    real, out = load(str(tmp_path / "data")), tmp_path / "two"
+    stop_after(5, real, out, short(base))
+    words = ["finetune", "minimax", str(out), "--prior", base, "--data", str(tmp_path / "data")]
+    words += ["--epochs", "3", "--batch", "4", "--rate", "0.02", "--average", "0.5", "--json"]
+    done = subprocess.run(
+        [*launch, *words], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    (told,) = json.loads(done.stdout)
+    (alone,) = finetune(real, tmp_path / "one", short(base))
+    before, kept, wanted = (seen(folder) for folder in (base, out, alone.folder))
+    torch.testing.assert_close(kept, wanted, rtol=1e-3, atol=1e-3)
+    assert (wanted - before).abs().max() > 0.1, "beside which that is little"
+    for name in ("diffusion", "representativeness", "diversity"):
+        assert told["metrics"][name] == pytest.approx(alone.metrics[name], rel=1e-3)
+
+
+def seen(folder: Path | str) -> torch.Tensor:
+    """What a DiT predicts; its key biases have no gradient but rounding, so that weights can't be compared."""
+    prior = Prior.from_pretrained(str(folder))
+    latents = torch.randn(4, *prior.latent_shape, generator=torch.Generator().manual_seed(7))
+    told = Condition({"class": torch.tensor([2, 3, 5, 2])})
+    with torch.no_grad():
+        return prior.predict(latents, torch.tensor([50, 300, 600, 900]), told)
+
+
+def write_folder(real: RealData, folder: Path) -> None:
+    for row, (pixels, label) in enumerate(zip(real.train.pixels(None, 32), real.train.labels, strict=True)):
+        file = folder / f"digit {real.classes.keys[int(label)]}" / f"{row:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file)
+
+
+def stop_after(step: int, real: RealData, out: Path, tuning: Minimax) -> None:
+    class Stop(Exception):
+        pass
+
+    def tell(told: Step) -> None:
+        if told.stage == "minimax" and told.index == step:
+            raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr("potstill.finetuning.SECONDS", 0.0)
+        finetune(real, out, tuning, on_step=tell)
 
 
 def test_a_checkpoint_of_another_run_is_refused(base: str, tmp_path: Path) -> None:

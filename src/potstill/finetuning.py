@@ -16,6 +16,7 @@ from torch import Tensor
 from potstill.bundled import resolve
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, sha256, write_json, write_text
+from potstill.core.processes import Processes
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.seeds import generator
 from potstill.core.settings import to_plain
@@ -45,45 +46,53 @@ class Tuned:
 
 
 def finetune(
-    real: RealData, out: Path, tuning: Minimax, *, device: str = "cpu", on_step: OnStep = silent
+    real: RealData,
+    out: Path,
+    tuning: Minimax,
+    *,
+    processes: Processes | None = None,
+    on_step: OnStep = silent,
 ) -> tuple[Tuned, ...]:
     """Fine-tunes a DiT on all training images and writes its running mean as a diffusers folder `out`, with a card.
 
     With `groups` there is a folder below `out` for every so many classes, in their order, and a groups.json that says
     which is whose; `Prior.from_pretrained(out)` then draws each class by its own. Images are encoded once; each step
     draws latents anew from the means and deviations that are held in memory. A killed run goes on from its last
-    checkpoint to the same bits (on a CPU with the same number of threads); a finished folder is read. Raises
-    PotstillError where `out` holds a prior of other settings or data, for a prior that is no DiT, does not know a
-    class or has embedders that differ, and where training diverges.
+    checkpoint to the same bits (on a CPU with the same number of threads); a finished folder is read. Several
+    `processes` (None: this one, on the CPU) share every batch: the result is that of one, up to the order of sums; the
+    first one writes. Raises PotstillError where `out` holds a prior of other settings or data, for a prior that is no
+    DiT, does not know a class or has embedders that differ, and where training diverges.
     """
+    processes = processes or Processes()
     other = GROUPS if tuning.groups is None else INDEX
     if (out / other).is_file():
         raise PotstillError(f"{out / other}: this folder holds another kind of fine-tuning: name another")
     if tuning.groups is None:
-        return (_tuned(real, out, tuning, device, on_step),)
+        return (_tuned(real, out, tuning, processes, on_step),)
     keys, made = real.classes.keys, []
     for place, first in enumerate(range(0, len(keys), tuning.groups)):
         own = real.select(keys[first : first + tuning.groups])
-        made.append(_tuned(own, out / f"{place:03d}", tuning, device, on_step))
+        made.append(_tuned(own, out / f"{place:03d}", tuning, processes, on_step))
     hashes = [sha256(one.folder / "transformer") for one in made]
     listed = tuple(
         Group(folder=one.folder.name, classes=one.classes, sha256=found)
         for one, found in zip(made, hashes, strict=True)
     )
-    write_json(out / GROUPS, to_plain(GroupIndex(format=1, groups=listed)))
+    if processes.first:
+        write_json(out / GROUPS, to_plain(GroupIndex(format=1, groups=listed)))
     return tuple(made)
 
 
-def _tuned(real: RealData, out: Path, tuning: Minimax, device: str, on_step: OnStep) -> Tuned:
+def _tuned(real: RealData, out: Path, tuning: Minimax, processes: Processes, on_step: OnStep) -> Tuned:
     identity = _identity(real, tuning)
     if (out / INDEX).is_file():
         return _finished(out, real, identity)
     started = time.perf_counter()
-    prior = Prior.from_pretrained(tuning.prior, device=device)
+    prior = Prior.from_pretrained(tuning.prior, device=processes.device)
     if not isinstance(prior, DiT):
         raise PotstillError(f"Minimax fine-tunes a DiT; {tuning.prior} is a {type(prior).__name__}")
     require_one_embedder(prior.transformer)
-    state = _trained(prior, real, tuning, out / CHECKPOINT, identity, on_step)
+    state = _trained(prior, real, tuning, out / CHECKPOINT, identity, processes, on_step)
     state.settle()
     fold(prior.transformer)
     metrics = {
@@ -93,12 +102,20 @@ def _tuned(real: RealData, out: Path, tuning: Minimax, device: str, on_step: OnS
         "seconds": round(time.perf_counter() - started, 1),
         "identity": identity,
     }
-    _write(prior, out, tuning.prior, _card(real, tuning, metrics), metrics)
+    if processes.first:
+        _write(prior, out, tuning.prior, _card(real, tuning, metrics), metrics)
+    processes.wait()
     return Tuned(folder=out, classes=real.classes.keys, metrics=metrics)
 
 
 def _trained(
-    prior: DiT, real: RealData, tuning: Minimax, file: Path, identity: str, on_step: OnStep
+    prior: DiT,
+    real: RealData,
+    tuning: Minimax,
+    file: Path,
+    identity: str,
+    processes: Processes,
+    on_step: OnStep,
 ) -> State:
     """Trains the few parameters; an accelerator is waited for once an epoch and for checkpoints."""
     pairs = zip(real.classes.keys, real.classes.names, strict=True)
@@ -117,10 +134,10 @@ def _trained(
             draw = generator(tuning.seed, "minimax", state.step)
             clean, labels = latents.drawn(chosen, draw), real.train.labels[chosen]
             batch = Batch.drawn(prior, clean, labels, rows, tuning.dropped, draw)
-            state.advance(prior, batch, tuning, table)
+            state.advance(prior, batch, tuning, table, processes)
             if state.step == (epoch + 1) * steps:
                 state.conclude(steps)
-            if time.monotonic() - saved > SECONDS:
+            if processes.first and time.monotonic() - saved > SECONDS:
                 state.save(file, identity)
                 saved = time.monotonic()
             scalars = state.losses

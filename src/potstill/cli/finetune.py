@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from potstill.cli.terminal import Device, Json, Only, SkipBad, emit, progress
+from potstill.core.progress import silent
 
 finetune = typer.Typer(help="A diffusion prior moved towards real images.", no_args_is_help=True)
 
@@ -32,7 +33,11 @@ def finetune_minimax(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Fine-tunes a DiT to be representative and diverse (Minimax), with checkpoints, and writes it with a card."""
+    """Fine-tunes a DiT to be representative and diverse (Minimax), with checkpoints, and writes it with a card.
+
+    Several GPUs: torchrun --nproc-per-node N -m potstill finetune minimax ... --device cuda.
+    """
+    from potstill.core.processes import Processes
     from potstill.data import load
     from potstill.finetuning import finetune as tune
     from potstill.priors.minimax import Minimax
@@ -40,9 +45,13 @@ def finetune_minimax(
     wanted = Minimax(
         prior=prior, epochs=epochs, batch=batch, rate=rate, average=average, groups=groups, seed=seed
     )
-    with progress() as on_step:
+    processes = Processes.started(device)
+    with progress() as tell:
+        on_step = tell if processes.first else silent
         real = load(data, classes=classes, skip_bad=skip_bad, on_step=on_step)
-        made = tune(real, out, wanted, device=device, on_step=on_step)
+        made = tune(real, out, wanted, processes=processes, on_step=on_step)
+    if not processes.first:
+        return
 
     def text() -> str:
         return "\n".join(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from potstill.core.errors import PotstillError
+from potstill.core.processes import Processes
 from potstill.core.state import load_state, save_state
 from potstill.priors.diffit import prepare
 from potstill.priors.dit import DiT
@@ -39,6 +40,12 @@ class Batch:
         parts = {"clean": clean, "noise": noise, "t": t, "labels": labels, "told": told}
         return cls(**{name: value.to(prior.device) for name, value in parts.items()})
 
+    def part(self, rows: slice) -> "Batch":
+        """Some of its rows."""
+        return Batch(
+            **{name: getattr(self, name)[rows] for name in ("clean", "noise", "t", "labels", "told")}
+        )
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class State:
@@ -67,20 +74,38 @@ class State:
             sums=torch.zeros(3, device=device),
         )
 
-    def advance(self, prior: DiT, batch: Batch, tuning: Minimax, table: Tensor) -> None:
-        """One step of optimiser and running mean, then of the memories, so that no latent is its own neighbour."""
-        loss, x0 = diffusion_loss(prior, batch, table)
-        found = x0.flatten(1)
+    def advance(self, prior: DiT, batch: Batch, tuning: Minimax, table: Tensor, processes: Processes) -> None:
+        """One step of optimiser and running mean, then of the memories, so that no latent is its own neighbour.
+
+        A process without rows of a small batch goes through the motions, as a sum over processes needs them all.
+        """
+        count = len(batch.labels)
+        rows = processes.rows(count)
+        own = rows.stop - rows.start
+        loss, x0 = diffusion_loss(prior, batch.part(rows if own else slice(1)), table)
+        loss = loss * (own / count)
+        found = processes.joined(x0.flatten(1)[:own], count)
         near = representativeness(found, batch.labels, self.real)
         apart = diversity(found, batch.labels, self.pseudo)
         self.optimiser.zero_grad()
         (loss + tuning.representative * near + tuning.diverse * apart).backward()
+        loss = self._summed(loss.detach(), processes)
         self.optimiser.step()
         get_ema_multi_avg_fn(tuning.average)(self.averages, self.values, self.step)
         self.real.push(batch.clean.flatten(1), batch.labels)
         self.pseudo.push(found, batch.labels)
         self.sums += torch.stack([loss, near, apart]).detach()
         self.step += 1
+
+    def _summed(self, loss: Tensor, processes: Processes) -> Tensor:
+        """Sums gradients over processes, in place, and the loss with them."""
+        if processes.count > 1:
+            held = [value.grad for value in self.values if value.grad is not None]
+            summed = processes.total(torch.cat([*(grad.flatten() for grad in held), loss[None]]))
+            *parts, loss = summed.split([*(grad.numel() for grad in held), 1])
+            for grad, part in zip(held, parts, strict=True):
+                grad.copy_(part.view_as(grad))
+        return loss.squeeze()
 
     def conclude(self, steps: int) -> None:
         """Ends an epoch of so many steps: its mean losses; raises PotstillError where they are not finite."""
