@@ -13,6 +13,7 @@ from potstill.evaluation.protocol import Protocol, Setting
 from potstill.labels.views import FILE, FORMAT, Header, described, make, pixels_sha256, published_bytes
 from potstill.nets.spec import Net
 from potstill.nets.store import load_net
+from potstill.run import Executor
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,13 @@ def label_set(
     epochs: int | None = None,
     seed: int = 0,
     device: str = "cpu",
+    on: Executor | None = None,
     on_step: OnStep = silent,
 ) -> Labelling:
     """Stores a teacher's labels of every view that a protocol shows, beside a set's images.
 
-    A killed run goes on with the first epoch missing. Raises PotstillError without a teacher of the set's size.
+    A killed run goes on with the blocks of epochs that are missing; `on` are the processes that ask the teacher (None:
+    this one). Raises PotstillError without a teacher of the set's size.
     """
     distilled = DistilledSet.load(folder)
     images, labels = distilled.examples(real.classes.keys)
@@ -54,7 +57,7 @@ def label_set(
     plan = protocol.plan(setting)
     if teacher is None:
         raise PotstillError("labels need a teacher: name one with --teacher")
-    stored = load_net(teacher).narrowed(real.classes).to(device)
+    stored = load_net(teacher).narrowed(real.classes)
     if stored.size != distilled.manifest.size:
         raise PotstillError(
             f"the teacher was trained at {stored.size} px, {folder} holds {distilled.manifest.size} px"
@@ -72,7 +75,8 @@ def label_set(
         changes=described(plan.changes),
     )
     keep = folder / "labels.partial" / header.digest
-    made = make(images, labels, stored.module, header, plan.changes, keep=keep, on_step=on_step)
+    asked = images, labels, stored.module, header, plan.changes
+    made = make(*asked, keep=keep, device=device, on=on, on_step=on_step)
     made.save(folder)
     shutil.rmtree(folder / "labels.partial", ignore_errors=True)
     views, size = header.epochs * len(images), (folder / FILE).stat().st_size

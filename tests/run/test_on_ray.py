@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from typing import Any
 import pytest
 import ray
 import torch
+from torch import nn
+from typer.testing import CliRunner
 
+from potstill.cli import app
 from potstill.cli.executors import executor
 from potstill.cli.terminal import progress
 from potstill.core.errors import PotstillError
@@ -23,13 +27,17 @@ from potstill.core.seeds import generator
 from potstill.core.settings import to_plain
 from potstill.data.digits import digits
 from potstill.distilled import Slot
+from potstill.labels.views import FORMAT, Header, described, make, pixels_sha256
 from potstill.methods import Made
 from potstill.methods.guided import Guided
 from potstill.methods.matching import Matching
 from potstill.methods.random import Random
+from potstill.nets.augment import Crop, CutMix, Flip
+from potstill.nets.spec import Net, build
+from potstill.nets.store import frozen
 from potstill.recipes import RECIPES
 from potstill.run import distill, on_ray
-from potstill.run.local import InProcess
+from potstill.run.local import Alone, InProcess
 from potstill.run.on_ray import OnRay
 from potstill.run.shards import Bench
 from potstill.sweeps import Sweep, _turns, plan, sweep
@@ -268,6 +276,88 @@ def test_a_sweep_is_the_same_on_ray(tmp_path):
         for made, name in ((here, "a"), (there, "b"))
     )
     assert one == other and len(one) == 2
+
+
+class Telltale(nn.Module):
+    """A teacher that writes down about how many views who asks it, and can take one process with it."""
+
+    def __init__(self, folder, dies_at=None):
+        super().__init__()
+        self.net = frozen(build(Net(width=4), 5, 8, generator("teacher")))
+        self.folder, self.dies_at = folder, dies_at
+
+    def forward(self, images):
+        with (self.folder / "diary").open("a") as file:
+            file.write(f"{len(images)} {os.getpid()}\n")
+        if self.dies_at and len(diary(self.folder)) >= self.dies_at and not (self.folder / "died").exists():
+            (self.folder / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.net(images)
+
+
+def labelled(folder, *, dies_at=None, **where):
+    """Labels of seven epochs of 2,100 images, in blocks of two epochs and a last one, and the views asked about."""
+    folder.mkdir()
+    images = torch.randint(256, (2100, 3, 8, 8), generator=generator("many"), dtype=torch.uint8)
+    changes = Crop(least_area=0.3), Flip(), CutMix()
+    views = {"count": 2100, "seed": 3, "epochs": 7, "batch": 500, "changes": described(changes)}
+    known = {"images": pixels_sha256(images), "teacher": "", "teacher_sha256": ""}
+    header = Header(format=FORMAT, classes=tuple("abcde"), **views, **known)
+    made = make(images, torch.arange(2100) % 5, Telltale(folder, dies_at), header, changes, **where)
+    assert len(made.blocks) == 4
+    return made.fingerprint, sum(int(views) for views, _ in diary(folder))
+
+
+class Backwards(Alone):
+    """An executor, and a crew of one that does the last task first."""
+
+    apart = False
+
+    @contextmanager
+    def crew(self, ready, *, device):
+        yield Backwards(ready())
+
+    def each(self, do, tasks, on_step):
+        return super().each(do, reversed(list(tasks)), on_step)
+
+
+def test_labels_are_the_same_on_ray_and_in_any_order(tmp_path):
+    here = labelled(tmp_path / "here")
+    steps = []
+    there = labelled(tmp_path / "there", on=TWO, on_step=steps.append)
+    assert here == there == labelled(tmp_path / "backwards", on=Backwards(None)) and here[1] == 7 * 2100
+    assert [step.total for step in steps] == [7] * 4 and steps[0].index == 2 and steps[-1].index == 7
+    assert os.getpid() not in {int(pid) for _, pid in diary(tmp_path / "there")}
+
+
+def test_a_worker_killed_costs_its_block_of_labels(tmp_path):
+    here, _ = labelled(tmp_path / "here")
+    there, views = labelled(tmp_path / "there", on=TWO, dies_at=13)
+    assert here == there and (tmp_path / "there" / "died").exists()
+    assert 7 * 2100 < views <= (7 + 2) * 2100
+
+
+@pytest.mark.parametrize("on", [TWO, None])
+def test_labels_broken_off_on_ray_go_on_anywhere(tmp_path, on):
+    here, _ = labelled(tmp_path / "here")
+
+    def stop(step):
+        if any((tmp_path / "keep").glob("*.npy")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        labelled(tmp_path / "begun", on=TWO, keep=tmp_path / "keep", on_step=stop)
+    (kept,) = (tmp_path / "keep").iterdir()
+    epochs = 1 if kept.stem == "00003" else 2
+    assert labelled(tmp_path / "on", on=on, keep=tmp_path / "keep") == (here, (7 - epochs) * 2100)
+
+
+def test_the_command_label_asks_its_executor(tmp_path):
+    distill(Random(), REAL, tmp_path / "set", name="t", images_per_class=1)
+    words = ["label", str(tmp_path / "set"), "--classes", "0,1,2", "--epochs", "1", "--on", "ray"]
+    told = CliRunner().invoke(app, [*words, "--device", "cuda:1"])
+    assert "a GPU of its own: --device cuda, not cuda:1" in str(told.exception)
+    assert CliRunner().invoke(app, [*words, "--workers", "1"]).exit_code == 0
 
 
 def test_points_of_one_folder_are_never_made_together():

@@ -105,6 +105,7 @@ def test_provenance_holds_what_decides_the_images(tiny_dit, tmp_path):
         "solver": "ddim",
         "original": False,
         "dtype": "float32",
+        "execution": {"compile": False, "offload": False, "tile": None},
     }
     assert told["seed"] == 9 and told["classes"]["keys"] == ["0", "7"]
     assert len(told["weights"][0]["sha256"]) == 64 and told["versions"]["torch"]

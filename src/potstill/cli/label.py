@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from potstill.cli.executors import Address, On, Workers, executor
 from potstill.cli.terminal import Device, Json, Only, Test, emit, progress, teacher_or_shipped
 
 
@@ -18,6 +19,9 @@ def label(
     epochs: Annotated[int | None, typer.Option(min=1, help="Fewer epochs than the protocol's.")] = None,
     seed: Annotated[int, typer.Option(help="The seed of the views.")] = 0,
     device: Device = "cpu",
+    on: On = "local",
+    workers: Workers = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Asks a teacher about every view that a training will show, and stores what it says in a small file."""
@@ -25,7 +29,7 @@ def label(
     from potstill.evaluation import PROTOCOLS
     from potstill.labelling import label_set
 
-    chosen = PROTOCOLS[protocol]
+    chosen, where = PROTOCOLS[protocol], executor(on, workers, address)
     done = []
     with progress() as on_step:
         real = load(data, classes=classes, test=test, on_step=on_step)
@@ -38,6 +42,7 @@ def label(
                 epochs=epochs,
                 seed=seed,
                 device=device,
+                on=where,
                 on_step=on_step,
             )
             done.append(told)

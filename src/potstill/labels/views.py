@@ -4,7 +4,9 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -18,61 +20,22 @@ from torch import Tensor, nn
 from potstill.core.errors import PotstillError
 from potstill.core.files import write_whole
 from potstill.core.progress import OnStep, Step, silent
-from potstill.core.seeds import generator
 from potstill.core.settings import from_plain, to_plain
 from potstill.labels.codec import Codec
+from potstill.labels.header import Header, block_dither, view_draws
 from potstill.nets.augment import Augment, in_turn
 from potstill.nets.fit import View, views
 from potstill.nets.predict import predict
+from potstill.run.local import Executor, InProcess
 
 FILE = "labels.safetensors"
 FORMAT = 2
 TENSORS = ("means", "basis", "deviation")
-BLOCK = 4096
-"""Views, at least, that are coded together, in whole epochs; the first block is what the codec is fitted to."""
 SMALLER = 20.2
 """By how much the file is smaller than the source's format, by default; where the views are very few, by less."""
 LEAST_BITS = 4
 FRAME = 640
 """Bytes that names and shapes of the file's arrays take."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What the labels are of: the images, the views, the classes in their order, and the teacher.
-
-    The views are those that `nets.fit.views` draws, epoch after epoch, from the generator of `seed`, in batches of
-    `batch` changed by `changes` (settings as JSON): a seed stands for every box, flip and partner. `images` is the hash
-    of so many (`count`) images.
-    """
-
-    format: int
-    images: str
-    count: int
-    classes: tuple[str, ...]
-    teacher: str
-    teacher_sha256: str
-    seed: int
-    epochs: int
-    batch: int
-    changes: str
-
-    @property
-    def span(self) -> int:
-        """The epochs of a block, of which the last block may have fewer."""
-        return min(self.epochs, -(-BLOCK // self.count))
-
-    @property
-    def blocks(self) -> list[range]:
-        """The epochs of each block."""
-        return [
-            range(first, min(first + self.span, self.epochs)) for first in range(0, self.epochs, self.span)
-        ]
-
-    @property
-    def digest(self) -> str:
-        """A short hash of all of it."""
-        return hashlib.sha256(json.dumps(to_plain(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -170,6 +133,72 @@ class ViewLabels:
         return cls(header=header, codec=codec, blocks=blocks)
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Epochs whose labels are coded together, and the block's place among all."""
+
+    index: int
+    epochs: range
+
+    def __str__(self) -> str:
+        return f"labels of epochs {self.epochs.start + 1} to {self.epochs.stop}"
+
+
+class ViewTeacher:
+    """A teacher and the images, on a device; it is asked about one block of views after another.
+
+    One generator draws the views of all epochs, so those before a block are drawn and passed over; for a block that
+    lies behind, it begins again. Arguments as of `make`; the teacher given stays where it is.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        teacher: nn.Module,
+        header: Header,
+        changes: Sequence[Augment],
+        device: str,
+    ) -> None:
+        self._pixels = images.permute(0, 2, 3, 1).contiguous().to(device)
+        self._targets, self._teacher = labels.to(device), deepcopy(teacher).to(device)
+        self._header, self._augment = header, in_turn(changes)
+        self._draws, self._epoch = view_draws(header.seed), 0
+
+    def first(self, bits: float, on_step: OnStep) -> tuple[Codec, np.ndarray]:
+        """The codec, fitted to the first block, and its words for this block."""
+        logits, shares = self.told(self._header.blocks[0], on_step)
+        codec = Codec.fit(logits, shares, bits)
+        return codec, self._coded(codec, 0, logits, shares)
+
+    def words(self, block: Block, on_step: OnStep, *, codec: Codec) -> np.ndarray:
+        """The codec's words for a block."""
+        return self._coded(codec, block.index, *self.told(block.epochs, on_step))
+
+    def told(self, epochs: range, on_step: OnStep) -> tuple[Tensor, Tensor]:
+        """Logits and class shares [n, c] of all views of these epochs."""
+        if epochs.start < self._epoch:
+            self._draws, self._epoch = view_draws(self._header.seed), 0
+        logits, shares = [], []
+        for epoch in range(self._epoch, epochs.stop):
+            for view in self._views(epoch):
+                if epoch in epochs:
+                    logits.append(predict(self._teacher, view.images).float().cpu())
+                    shares.append(view.shares.cpu())
+            if epoch in epochs:
+                on_step(Step(stage="label", index=epoch + 1, total=self._header.epochs))
+        self._epoch = epochs.stop
+        return torch.cat(logits), torch.cat(shares)
+
+    def _views(self, epoch: int) -> Iterator[View]:
+        settings = len(self._header.classes), self._header.batch, torch.float32, self._augment
+        return views(self._pixels, self._targets, *settings, self._draws, epoch)
+
+    def _coded(self, codec: Codec, block: int, logits: Tensor, shares: Tensor) -> np.ndarray:
+        dither = block_dither(self._header.seed, block, len(logits), codec.components)
+        return codec.encode(logits, shares, dither)
+
+
 def make(
     images: Tensor,
     labels: Tensor,
@@ -179,6 +208,8 @@ def make(
     *,
     bits: float | None = None,
     keep: Path | None = None,
+    device: str = "cpu",
+    on: Executor | None = None,
     on_step: OnStep = silent,
 ) -> ViewLabels:
     """Asks a teacher for its logits on every view of a training, and keeps them in about `bits` bits a view.
@@ -186,57 +217,35 @@ def make(
     Images are uint8 [n, 3, s, s], labels int64 [n]; the teacher is in eval mode. Left out, `bits` is what makes
     all of it `SMALLER` times smaller than the source's, but at least `LEAST_BITS`. The codec is fitted to the first
     block of epochs. `keep` is a folder for finished blocks after that one: the same call goes on there and gives the
-    same labels.
+    same labels, whoever asks (`on`; None: this process). This process alone writes to `keep`.
     """
-    count = len(header.classes)
-    device = next(teacher.parameters()).device
-    pixels, targets = images.permute(0, 2, 3, 1).contiguous().to(device), labels.to(device)
+    blocks = [Block(index, epochs) for index, epochs in enumerate(header.blocks)]
+    files = {block.index: keep / f"{block.index:05}.npy" for block in blocks[1:]} if keep else {}
+    words = {index: np.load(file) for index, file in files.items() if file.is_file()}
+    where = on or InProcess()
+    within, after = (silent, on_step) if where.apart else (on_step, silent)
 
-    def seen(epoch: int) -> Iterator[View]:
-        augment = in_turn(changes)
-        return views(pixels, targets, count, header.batch, torch.float32, augment, draws, epoch)
+    def finish(index: int, made: np.ndarray) -> None:
+        words[index] = made.copy()  # Ray's arrays stay in its store as long as they are used
+        if index in files:
+            write_whole(files[index], lambda path: path.write_bytes(_npy(made)))
+        done = sum(len(header.blocks[index]) for index in words)
+        after(Step(stage="label", index=done, total=header.epochs))
 
-    def told(epochs: range) -> tuple[Tensor, Tensor]:
-        logits, shares = [], []
-        for epoch in epochs:
-            for view in seen(epoch):
-                logits.append(predict(teacher, view.images).float().cpu())
-                shares.append(view.shares.cpu())
-            on_step(Step(stage="label", index=epoch + 1, total=header.epochs))
-        return torch.cat(logits), torch.cat(shares)
-
-    draws, blocks, codec = view_draws(header.seed), [], None
-    for block, epochs in enumerate(header.blocks):
-        kept = keep / f"{block:05}.npy" if keep and block else None
-        if codec is not None and kept and kept.is_file():
-            for _ in (view for epoch in epochs for view in seen(epoch)):
-                pass
-            blocks.append(np.load(kept))
-            continue
-        logits, shares = told(epochs)
-        if codec is None:
-            codec = Codec.fit(logits, shares, _affordable(header) if bits is None else bits)
-        dither = block_dither(header.seed, block, len(logits), codec.components)
-        blocks.append(codec.encode(logits, shares, dither))
-        if kept:
-            write_whole(kept, lambda path: path.write_bytes(_npy(blocks[-1])))
-    assert codec is not None
-    return ViewLabels(header=header, codec=codec, blocks=tuple(blocks))
+    bits = _affordable(header) if bits is None else bits
+    ready = partial(ViewTeacher, images, labels, teacher, header, changes, device)
+    with where.crew(ready, device=device) as crew:
+        codec, made = crew.ask(partial(ViewTeacher.first, bits=bits, on_step=within))
+        finish(0, made)
+        missing = [block for block in blocks if block.index not in words]
+        for block, made in crew.each(partial(ViewTeacher.words, codec=codec), missing, within):
+            finish(block.index, made)
+    return ViewLabels(header=header, codec=codec, blocks=tuple(words[block.index] for block in blocks))
 
 
 def published_bytes(classes: int) -> int:
     """What the source's format takes for a view: a half a class, a box of 16, a flip of 1, a partner of 8."""
     return 2 * classes + 25
-
-
-def view_draws(seed: int) -> torch.Generator:
-    """The generator of the views of stored labels."""
-    return generator(seed, "labels", "views")
-
-
-def block_dither(seed: int, block: int, views: int, components: int) -> Tensor:
-    """The dither of a block, uniform in [-0.5, 0.5), [views, components]."""
-    return torch.rand(views, components, generator=generator(seed, "labels", "dither", block)) - 0.5
 
 
 def _affordable(header: Header) -> float:
