@@ -1,9 +1,9 @@
 """The evidence on digits: every arm of the paper, at 1 and 10 images per class, soft and hard labels, paired seeds.
 
-`python benchmarks/accuracy/digits.py` makes the sets, trains the students, and writes the table beside this file;
-it can be stopped at any time and goes on where it was; the Minimax arms need the fine-tuned prior that their recipes
-name (`potstill show digits-minimax`). `--sets N` sets an arm (seeds 0 to N - 1), `--minutes N` stops
-before the next set when the time is up; the table says how many there are.
+`python benchmarks/accuracy/digits.py` makes the sets, trains the students, and writes the table beside this file; it
+can be stopped at any time and goes on where it was; the Minimax arms need the fine-tuned prior that their recipes name
+(`potstill show digits-minimax`). `--sets N` sets an arm (seeds 0 to N - 1), `--minutes N` stops before the next set
+when the time is up, `--ipc 50` makes larger sets for narrow students; the table says how many there are.
 
 Soft labels: ConvNet-3 of width 128, one student a set at 10 images per class and three at 1. Hard labels: three
 students of width 32 a set by `dc@1`; `hard@1` is no use here, as its last CutMix batches leave BatchNorm's statistics
@@ -12,6 +12,7 @@ wherever they happen to be (students of one set spread over 25 points).
 
 import argparse
 import dataclasses
+import itertools
 import json
 import statistics
 import time
@@ -76,8 +77,12 @@ CELLS = {
     ("rded@1", "convnet-3", 1): 3,
     ("dc@1", "convnet-3-instance-w32", 10): 3,
     ("dc@1", "convnet-3-instance-w32", 1): 3,
+    ("dc@1", "convnet-3-instance-w32", 50): 1,
+    ("dc@1", "resnet-18-small-instance-w16", 10): 1,
 }
-"""Protocol, student and images per class, with the students a set."""
+"""Protocol, student and images per class, with the students a set. ResNet-18 has a quarter of its width."""
+SET = 10
+"""Images per class of a set, of which smaller numbers take the first; larger ones have sets of their own."""
 
 
 def main() -> None:
@@ -88,6 +93,7 @@ def main() -> None:
     options.add_argument("--work", type=Path, default=Path("runs/accuracy/digits"))
     options.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     options.add_argument("--protocols", nargs="+", default=sorted({cell[0] for cell in CELLS}))
+    options.add_argument("--ipc", type=int, nargs="+", default=[1, SET])
     chosen = options.parse_args()
     console, ends = Console(), time.monotonic() + 60 * chosen.minutes
     real = digits()
@@ -97,17 +103,20 @@ def main() -> None:
         (encoder, ConceptSpace.build(Vocabulary(bank="digits", encoder=name), encoder, real))
         for name, encoder in encoders.items()
     ]
-    for seed in range(chosen.sets):
-        for arm in chosen.arms:
-            cells = [cell for cell in CELLS if cell[0] in chosen.protocols]
-            missing = [cell for cell in cells if not _file(arm, seed, cell).exists()]
-            if time.monotonic() > ends:
-                break
-            if not missing or (seed and arm in FIXED):
-                continue
-            folder = chosen.work / arm / f"seed{seed}"
-            recipe = dataclasses.replace(RECIPES[arm](), seed=seed)
-            made = distill_recipe(recipe, folder, real=real)
+    sizes = sorted({max(ipc, SET) for ipc in chosen.ipc})
+    for size, seed, arm in itertools.product(sizes, range(chosen.sets), chosen.arms):
+        cells = [
+            cell
+            for cell in CELLS
+            if cell[0] in chosen.protocols and cell[2] in chosen.ipc and max(cell[2], SET) == size
+        ]
+        missing = [cell for cell in cells if not _file(arm, seed, cell).exists()]
+        if not missing or (seed and arm in FIXED) or time.monotonic() > ends:
+            continue
+        folder = chosen.work / arm / (f"seed{seed}" if size == SET else f"seed{seed}-ipc{size}")
+        recipe = dataclasses.replace(RECIPES[arm](), seed=seed, images_per_class=size)
+        made = distill_recipe(recipe, folder, real=real)
+        if size == SET:
             images, labels = made.images(), made.labels(real.classes.keys)
             seen = {
                 judge: to_plain(
@@ -122,24 +131,25 @@ def main() -> None:
                 "judged": seen,
             }
             write_json(RESULTS / "sets" / f"{arm}-seed{seed}.json", facts)
-            for protocol, student, ipc in missing:
-                done = evaluate_set(
-                    folder,
-                    real,
-                    protocol=PROTOCOLS[protocol],
-                    student=Net.parse(student),
-                    teacher=TEACHER,
-                    seeds=range(CELLS[protocol, student, ipc]),
-                    images_per_class=ipc,
-                )
-                done.save(_file(arm, seed, (protocol, student, ipc)))
-                console.print(f"{arm} seed {seed} {protocol} ipc {ipc}: {100 * done.mean:.1f}")
+        for protocol, student, ipc in missing:
+            done = evaluate_set(
+                folder,
+                real,
+                protocol=PROTOCOLS[protocol],
+                student=Net.parse(student),
+                teacher=TEACHER,
+                seeds=range(CELLS[protocol, student, ipc]),
+                images_per_class=ipc,
+            )
+            done.save(_file(arm, seed, (protocol, student, ipc)))
+            console.print(f"{arm} seed {seed} {protocol} {student} ipc {ipc}: {100 * done.mean:.1f}")
     write_text(HERE / f"digits_cpu_{date.today()}.md", written())
 
 
 def _file(arm: str, seed: int, cell: tuple[str, str, int]) -> Path:
-    protocol, _, ipc = cell
-    return RESULTS / "evaluations" / f"{arm}-seed{seed}-{protocol}-ipc{ipc}.json"
+    protocol, student, ipc = cell
+    other = "" if student.startswith("convnet") else f"-{student}"
+    return RESULTS / "evaluations" / f"{arm}-seed{seed}-{protocol}{other}-ipc{ipc}.json"
 
 
 def written() -> str:
@@ -147,16 +157,16 @@ def written() -> str:
     evaluations = [Evaluation.load(file) for file in sorted((RESULTS / "evaluations").glob("*.json"))]
     sets = [json.loads(file.read_text()) for file in sorted((RESULTS / "sets").glob("*.json"))]
     parts = ["# Digits, with and without concepts", "Made by `python benchmarks/accuracy/digits.py`."]
-    for protocol, _, ipc in CELLS:
-        own = [one for one in evaluations if (one.protocol, one.ipc) == (protocol, ipc)]
+    for protocol, student, ipc in CELLS:
+        known = protocol, Net.parse(student).label, ipc
+        own = [one for one in evaluations if (one.protocol, one.student, one.ipc) == known]
+        title = f"## {protocol}, {student}, {ipc} images per class"
         for baseline, informed in QUESTIONS.items():
             asked = [one for one in own if one.name in (baseline, *informed, "digits-random")]
-            if any(one.name == baseline for one in asked):
-                parts += [f"## {protocol}, {ipc} images per class: {baseline} and informed"]
-                parts += [table(asked, baseline=baseline)]
+            if len({one.name for one in asked} - {"digits-random"}) > 1:
+                parts += [f"{title}: {baseline} and informed", table(asked, baseline=baseline)]
         if any(one.name == "digits-random" for one in own):
-            shown = table(own, baseline="digits-random")
-            parts += [f"## {protocol}, {ipc} images per class: all methods", shown]
+            parts += [f"{title}: all methods", table(own, baseline="digits-random")]
     for file in sorted((RESULTS / "full").glob("*.json")):
         one = Evaluation.load(file)
         parts += [

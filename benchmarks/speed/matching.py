@@ -2,8 +2,9 @@
 
 `python benchmarks/speed/matching.py` times gradient and distribution matching of digits at 1 and 10 images per class,
 one image step an iteration, ConvNet-3 of width 32 and 64 real images a class, and prints seconds and ratios with their
-range; trajectory matching, which has no loop over classes, is given in both of its forms. `--width`, `--batch` and
-`--rounds` change the size of the run.
+range; trajectory matching, which has no loop over classes, is given in both of its forms. `--width`, `--batch`,
+`--ipc` and `--rounds` change the size of the run, `--data` takes other images (without trajectories): a loop over classes
+costs most where classes are many and batches small.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from torch.nn import functional
 
 from potstill.buffers import make_buffer
 from potstill.canvas.pixels import Pixels, PixelSurface
-from potstill.data.digits import digits
+from potstill.data import load
 from potstill.data.real import RealData
 from potstill.distilled import Slot
 from potstill.nets.spec import Net, build
@@ -65,11 +66,16 @@ def plain_distribution(net: nn.Module, images: Tensor, labels: Tensor, real: Rea
 def plain(work: Callable[..., None], real: RealData, ipc: int, width: int, count: int) -> Step:
     """An iteration of a plain loop."""
     surface = start(real, ipc)
-    labels = torch.arange(10).repeat_interleave(ipc)
+    labels = torch.arange(len(real.classes)).repeat_interleave(ipc)
     batches = RealBatches.of(real, 32, "cpu")
 
     def step(turn: int) -> None:
-        net = build(Net.parse(f"convnet-3-instance-w{width}"), 10, 32, torch.Generator().manual_seed(turn))
+        net = build(
+            Net.parse(f"convnet-3-instance-w{width}"),
+            len(real.classes),
+            32,
+            torch.Generator().manual_seed(turn),
+        )
         if work is plain_distribution:
             net.requires_grad_(False)
         work(net, surface.images(slice(0, len(labels))), labels, batches, count)
@@ -80,7 +86,7 @@ def plain(work: Callable[..., None], real: RealData, ipc: int, width: int, count
 def ours(matcher: Matcher, real: RealData, ipc: int) -> Step:
     """An iteration of ours."""
     surface = start(real, ipc)
-    labels = torch.arange(10).repeat_interleave(ipc)
+    labels = torch.arange(len(real.classes)).repeat_interleave(ipc)
     values = [one.value for one in surface.learned.values()]
 
     def step(turn: int) -> None:
@@ -92,17 +98,25 @@ def ours(matcher: Matcher, real: RealData, ipc: int) -> Step:
 
 
 def start(real: RealData, ipc: int) -> PixelSurface:
-    """Pixels of real digits."""
+    """Pixels of real images, 32 a side."""
     slots = [Slot(key, index) for key in real.classes.keys for index in range(ipc)]
-    return Pixels().prepare(real, slots, seed=0, device="cpu")
+    return Pixels(size=32).prepare(real, slots, seed=0, device="cpu")
 
 
-def arms(real: RealData, ipc: int, width: int, count: int, buffer: str) -> dict[str, tuple[Step, Step]]:
-    """What is compared: a name, the slower way and ours."""
+def arms(
+    real: RealData, ipc: int, width: int, count: int, buffer: str | None
+) -> dict[str, tuple[Step, Step]]:
+    """What is compared: a name, the slower way and ours; trajectories where there is a buffer."""
     net = f"convnet-3-instance-w{width}"
     ready = {"images_per_class": ipc, "size": 32, "seed": 0, "device": "cpu"}
     gradient = GradientMatching(net=net, batch=count, outer=1).prepare(real, **ready)
     distribution = DistributionMatching(net=net, batch=count, operations=()).prepare(real, **ready)
+    compared = {
+        "DC": (plain(plain_gradient, real, ipc, width, count), ours(gradient, real, ipc)),
+        "DM": (plain(plain_distribution, real, ipc, width, count), ours(distribution, real, ipc)),
+    }
+    if buffer is None:
+        return compared
     trajectory = [
         TrajectoryMatching(buffer=buffer, steps=10, expert_epochs=1, max_start=1, unroll=unroll).prepare(
             real, **ready
@@ -110,11 +124,7 @@ def arms(real: RealData, ipc: int, width: int, count: int, buffer: str) -> dict[
         for unroll in ("full", "constant")
     ]
     full, constant = (ours(one, real, ipc) for one in trajectory)
-    return {
-        "DC": (plain(plain_gradient, real, ipc, width, count), ours(gradient, real, ipc)),
-        "DM": (plain(plain_distribution, real, ipc, width, count), ours(distribution, real, ipc)),
-        "MTT, full against constant memory": (full, constant),
-    }
+    return compared | {"MTT, full against constant memory": (full, constant)}
 
 
 def main() -> None:
@@ -123,18 +133,22 @@ def main() -> None:
     options.add_argument("--width", type=int, default=32)
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--data", default="digits")
+    options.add_argument("--ipc", type=int, nargs="+", default=[1, 10])
     chosen = options.parse_args()
-    real = digits()
-    title = f"width {chosen.width}, {chosen.batch} real images a class, {chosen.rounds} rounds, "
+    real = load(chosen.data)
+    title = f"{real.name}, {len(real.classes)} classes, width {chosen.width}, {chosen.batch} real images a class, {chosen.rounds} rounds, "
     title += f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     shown = Table(
         "", "images per class", "plain: s", "ours: s", "ratio (median)", "lowest to highest", title=title
     )
     with tempfile.TemporaryDirectory() as folder:
         experts = Experts(net=f"convnet-3-instance-w{chosen.width}", count=1, epochs=1)
-        make_buffer(real, Path(folder) / "buffer", experts)
-        for ipc in (1, 10):
-            pairs = arms(real, ipc, chosen.width, chosen.batch, str(Path(folder) / "buffer"))
+        buffer = str(Path(folder) / "buffer") if chosen.data == "digits" else None
+        if buffer:
+            make_buffer(real, Path(buffer), experts)
+        for ipc in chosen.ipc:
+            pairs = arms(real, ipc, chosen.width, chosen.batch, buffer)
             for name, pair in pairs.items():
                 times = [[timed(partial(step, turn)) for step in pair] for turn in range(chosen.rounds + 1)]
                 ratios = [slow / fast for slow, fast in times[1:]]
