@@ -3,8 +3,8 @@
 `python benchmarks/speed/matching.py` times gradient and distribution matching of digits at 1 and 10 images per class,
 one image step an iteration, ConvNet-3 of width 32 and 64 real images a class, and prints seconds and ratios with their
 range; trajectory matching, which has no loop over classes, is given in both of its forms. `--width`, `--batch`,
-`--ipc` and `--rounds` change the size of the run, `--data` takes other images (without trajectories): a loop over classes
-costs most where classes are many and batches small.
+`--ipc` and `--rounds` change the size of the run, `--data` takes other images (without trajectories): a loop over
+classes costs most where classes are many and batches small.
 """
 
 import argparse
@@ -137,8 +137,8 @@ def main() -> None:
     options.add_argument("--ipc", type=int, nargs="+", default=[1, 10])
     chosen = options.parse_args()
     real = load(chosen.data)
-    title = f"{real.name}, {len(real.classes)} classes, width {chosen.width}, {chosen.batch} real images a class, {chosen.rounds} rounds, "
-    title += f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    title = f"{real.name}, {len(real.classes)} classes, width {chosen.width}, {chosen.batch} real images a class, "
+    title += f"{chosen.rounds} rounds, {torch.get_num_threads()} threads, torch {torch.__version__}"
     shown = Table(
         "", "images per class", "plain: s", "ours: s", "ratio (median)", "lowest to highest", title=title
     )
