@@ -93,6 +93,7 @@ def main() -> None:
     options.add_argument("--work", type=Path, default=Path("runs/accuracy/digits"))
     options.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     options.add_argument("--protocols", nargs="+", default=sorted({cell[0] for cell in CELLS}))
+    options.add_argument("--students", nargs="+", default=sorted({cell[1] for cell in CELLS}))
     options.add_argument("--ipc", type=int, nargs="+", default=[1, SET])
     chosen = options.parse_args()
     console, ends = Console(), time.monotonic() + 60 * chosen.minutes
@@ -108,7 +109,10 @@ def main() -> None:
         cells = [
             cell
             for cell in CELLS
-            if cell[0] in chosen.protocols and cell[2] in chosen.ipc and max(cell[2], SET) == size
+            if cell[0] in chosen.protocols
+            and cell[1] in chosen.students
+            and cell[2] in chosen.ipc
+            and max(cell[2], SET) == size
         ]
         missing = [cell for cell in cells if not _file(arm, seed, cell).exists()]
         if not missing or (seed and arm in FIXED) or time.monotonic() > ends:

@@ -12,6 +12,7 @@ from support import tiny
 from torch.distributions import Normal, kl_divergence
 
 from potstill.core.errors import PotstillError
+from potstill.core.processes import Processes
 from potstill.priors import Prior
 from potstill.priors.diffit import fold, prepare, require_one_embedder
 from potstill.priors.minimax import Memory, Minimax, diversity, representativeness
@@ -298,7 +299,7 @@ def test_the_running_mean_of_what_trains_is_that_of_the_whole_net(prior, draw):
     state, table = State.new(prior, 3, tuning), variance_table(prior.pipe.scheduler.betas)
     twin = copy.deepcopy(prior.transformer).double()
     for _ in range(6):
-        state.advance(prior, batch_of(prior, draw), tuning, table)
+        state.advance(prior, batch_of(prior, draw), tuning, table, Processes())
         for slow_value, value in zip(twin.parameters(), prior.transformer.parameters(), strict=True):
             slow_value.data = 0.9 * slow_value.data + 0.1 * value.data.double()
     moved = {name for name, value in prior.transformer.named_parameters() if not same(frozen, name, value)}
@@ -321,13 +322,13 @@ def test_a_step_remembers_the_batch_only_afterwards(prior, draw):
     state, batch = State.new(prior, 3, tuning), batch_of(prior, draw)
     with torch.no_grad():
         seen = diffusion_loss(prior, batch, table)[1].flatten(1)
-    state.advance(prior, batch, tuning, table)
+    state.advance(prior, batch, tuning, table, Processes())
     assert state.sums[1:].tolist() == [0, 0], "the first batch has no neighbours"
     for memory, latents in ((state.real, batch.clean.flatten(1)), (state.pseudo, seen)):
         wanted = remembering(latents, batch.labels, 3, 4)
         torch.testing.assert_close(memory.items, wanted.items, rtol=1e-4, atol=1e-3)
         assert torch.equal(memory.pushed, batch.labels.bincount(minlength=3))
-    state.advance(prior, batch, tuning, table)
+    state.advance(prior, batch, tuning, table, Processes())
     assert (state.sums[1:] > 0).all()
 
 
