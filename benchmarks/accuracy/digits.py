@@ -164,7 +164,7 @@ def written() -> str:
     for protocol, student, ipc in CELLS:
         known = protocol, Net.parse(student).label, ipc
         own = [one for one in evaluations if (one.protocol, one.student, one.ipc) == known]
-        title = f"## {protocol}, {student}, {ipc} images per class"
+        title = f"## {protocol}, {student}, {ipc} image{'s' * (ipc > 1)} per class"
         for baseline, informed in QUESTIONS.items():
             asked = [one for one in own if one.name in (baseline, *informed, "digits-random")]
             if len({one.name for one in asked} - {"digits-random"}) > 1:
