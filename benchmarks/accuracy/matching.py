@@ -119,7 +119,9 @@ def summary(evaluations: list[Evaluation]) -> str:
     lines = []
     for ipc in sorted({one.ipc for one in evaluations}):
         lines += [
-            f"## By objective and canvas, {ipc} image{'s' * (ipc > 1)} per class, mean accuracy %: ConvNet-3 / mean of the unseen",
+            f"## By objective and canvas, {ipc} image{'s' * (ipc > 1)} per class",
+            "",
+            "Mean accuracy %: ConvNet-3 / mean of the unseen.",
             "",
             "| | pixels | latents | GAN codes (GLaD) | chain (LD3M) |",
             "|---|--:|--:|--:|--:|",
