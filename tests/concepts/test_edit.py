@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -445,6 +446,7 @@ def test_an_interrupt_ends_well_and_keeps_the_draft(tiny_clip, file):
 
 EDITING = """
 import sys
+import time
 from potstill.concepts.editing import EditSession
 session = EditSession(sys.argv[1])
 for number in range(100000):
@@ -570,6 +572,27 @@ def test_edits_in_the_page_stand_in_the_file(page, server, file, encoder, few):
         assert line(page, phrase).locator(".number").inner_text() == f"{value:.3f}".replace(
             "-", "\N{MINUS SIGN}"
         )
+
+
+def test_an_answer_that_comes_late_takes_no_words_from_under_the_pen(page, server, file):
+    real = server.actions.table["edit"]
+    server.actions.table["edit"] = lambda asked: (time.sleep(1.0), real(asked))[1]
+    choose(page, "2")
+    was = phrases(file, "2")
+    settled(page, was)
+    act(page, was[3], "drop")
+    act(page, was[4], "reword")
+    pen = page.get_by_label("New words for")
+    pen.fill("half a th")
+    settled(page, [*was[:3], *was[5:]])  # without the one dropped, and the one under the pen
+    assert pen.input_value() == "half a th" and pen.evaluate("node => node === document.activeElement")
+    page.keyboard.type("ought")
+    page.keyboard.press("Enter")
+    settled(page, [*was[:3], "half a thought", *was[5:]])
+    act(page, was[5], "reword")
+    page.keyboard.press("Enter")
+    settled(page, [*was[:3], "half a thought", *was[5:]])
+    assert page.troubles == []
 
 
 def test_the_page_shows_the_images_of_a_phrase(page, server, file, few):

@@ -3,6 +3,7 @@ const token = new URLSearchParams(location.search).get("token");
 const at = (id) => document.getElementById(id);
 let bank = null, entry = null, chosen = null, turn = 0, last = Promise.resolve();
 let validity = new Map(), rows = new Map();
+const pens = new Map();  // phrases that are being reworded, and their inputs
 
 // Elements are made of text nodes and attributes only: no word of a bank is ever read as markup.
 function el(tag, attributes = {}, ...children) {
@@ -67,18 +68,27 @@ function imagesOf(key) {
 }
 
 function showEntry(found, focus) {
-  if (entry === null || found.key !== entry.key) validity = new Map();
+  const held = document.activeElement;
+  if (entry === null || found.key !== entry.key) {
+    validity = new Map();
+    pens.clear();
+  }
   entry = found;
   at("name").textContent = entry.name;
   at("about").textContent = "key " + entry.key + (entry.alike.length ? " \u00b7 looks like " + entry.alike.join(", ") : "") +
     " \u00b7 " + (imagesOf(entry.key) ? "validity on " + imagesOf(entry.key) + " real images, as a cosine" : "no images of it in the data, so no validity");
   rows = new Map(entry.phrases.map((phrase, place) => [phrase, row(phrase, place)]));
   at("phrases").replaceChildren(...[...rows.values()].map((one) => one.line));
+  for (const [phrase, input] of pens) {
+    if (rows.has(phrase)) rows.get(phrase).phrase.replaceWith(input);
+    else pens.delete(phrase);
+  }
   choose(rows.has(chosen) ? chosen : null);
   showNumbers();
   if (imagesOf(entry.key)) judge(entry).catch(trouble);
   const target = focus && rows.get(focus.phrase);
-  if (target) [target[focus.act], target.up, target.down, target.phrase].find((one) => !one.disabled).focus();
+  if ([...pens.values()].includes(held)) held.focus();
+  else if (target) [target[focus.act], target.up, target.down, target.phrase].find((one) => !one.disabled).focus();
 }
 
 function row(phrase, place) {
@@ -143,20 +153,28 @@ function move(phrase, by, act) {
 }
 
 function reword(phrase) {
-  const shown = rows.get(phrase);
   const input = el("input", { maxlength: 127, value: phrase, "aria-label": "New words for: " + phrase });
   const put = () => {
     const words = input.value.trim();
+    if (words === phrase) return back();
     edit((now) => now.map((one) => (one === phrase ? words : one)), { phrase: words, act: "reword" }, chosen === phrase ? words : chosen);
   };
-  const back = () => { input.replaceWith(shown.phrase); shown.reword.focus(); };
+  const back = () => {
+    pens.delete(phrase);
+    input.replaceWith(rows.get(phrase).phrase);
+    rows.get(phrase).reword.focus();
+  };
   input.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
-    if (event.key === "Enter") put();
+    if (event.key === "Enter") {
+      event.preventDefault();  // or it would press the button that gets the focus
+      put();
+    }
     if (event.key === "Escape") back();
   });
-  if (!shown.phrase.isConnected) return;
-  shown.phrase.replaceWith(input);
+  if (pens.has(phrase)) return;
+  pens.set(phrase, input);
+  rows.get(phrase).phrase.replaceWith(input);
   input.select();
 }
 
