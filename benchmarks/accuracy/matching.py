@@ -136,14 +136,14 @@ def summary(evaluations: list[Evaluation]) -> str:
                 ]
                 seen = [one.mean for one in own if one.student.startswith("ConvNet")]
                 unseen = [one.mean for one in own if not one.student.startswith("ConvNet")]
-                cells.append(
-                    f"{100 * statistics.mean(seen):.1f} / {100 * statistics.mean(unseen):.1f}"
-                    if seen and unseen
-                    else "-"
-                )
+                cells.append(f"{_percent(seen)} / {_percent(unseen)}")
             lines.append(f"| {objective.upper()} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _percent(accuracies: list[float]) -> str:
+    return f"{100 * statistics.mean(accuracies):.1f}" if accuracies else "-"
 
 
 if __name__ == "__main__":
