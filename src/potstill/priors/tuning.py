@@ -1,7 +1,7 @@
 """One step of Minimax on a DiT, and all that it changes."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -42,9 +42,7 @@ class Batch:
 
     def part(self, rows: slice) -> "Batch":
         """Some of its rows."""
-        return Batch(
-            **{name: getattr(self, name)[rows] for name in ("clean", "noise", "t", "labels", "told")}
-        )
+        return Batch(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
