@@ -26,8 +26,8 @@ class Cost:
     """A sampled method in numbers: side of an image in pixels, latent shape, parameters and weights' bytes.
 
     `operations` are those of one image, `informing` the part of them that terms take; both at their most, as if every
-    image were pushed to the end. `kept` are the bytes that a gradient at the clean latent of one image keeps, in the term
-    that keeps most; a batch keeps as many times that as it has images, 16 at most on a CPU.
+    image were pushed to the end. `kept` are the bytes that a gradient at the clean latent of one image keeps, in the
+    term that keeps most; a batch keeps as many times that as it has images, 16 at most on a CPU.
     """
 
     size: int
