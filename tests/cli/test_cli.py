@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -24,6 +25,11 @@ def made(tmp_path_factory):
     done = potstill("distill", "--method", "random", "--data", "digits", "--ipc", 2, "--out", folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_version():
+    told = potstill("--version")
+    assert (told.returncode, told.stdout) == (0, f"potstill {version('potstill')}\n")
 
 
 def test_list_and_show():

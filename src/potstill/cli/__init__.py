@@ -2,6 +2,8 @@
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -24,15 +26,32 @@ from potstill.cli import (
     sweep,
     teach,
 )
-from potstill.cli.terminal import err_console
+from potstill.cli.terminal import err_console, out_console
 from potstill.core.errors import PotstillError
 
 app = typer.Typer(
-    help="Distill a large labelled image set into a few images per class that train a network nearly as well.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        out_console.print(f"potstill {version('potstill')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def potstill(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Distill a large labelled image set into a few images per class that train a network nearly as well."""
+
+
 app.command()(demo.demo)
 app.command("list")(parts.list_parts)
 app.command()(parts.show)
