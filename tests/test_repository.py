@@ -26,6 +26,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.parent != ROOT)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEAVY = ("diffusers", "transformers", "datasets")
 ABSENT = ("torchvision", "timm", "open_clip")
 LINES, FUNCTION = 300, 60
@@ -146,6 +147,15 @@ def test_documented_commands_exist():
             for option, value in itertools.pairwise(rest):
                 if option == "--set":
                     replace_at(recipe, *value.split("=", 1))
+
+
+def test_readme_shows_the_saved_evaluations():
+    command = [sys.executable, ROOT / "benchmarks" / "accuracy" / "summary.py"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    tables = printed.strip().split("\n\n")
+    assert len(tables) == 4
+    for table in tables:
+        assert table in README, f"run: python benchmarks/accuracy/summary.py --into README.md\n{table}"
 
 
 def test_every_requirement_is_pinned():
