@@ -8,7 +8,6 @@ k-center (in the features of a teacher that `potstill teach` made), trains ConvN
 
 import argparse
 import itertools
-from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -68,7 +67,7 @@ def main() -> None:
         )
         done.save(file)
         console.print(f"{name} seed {seed} ipc {ipc}: {100 * done.mean:.1f}")
-        write_text(HERE / f"cifar10_cpu_{date.today()}.md", written())
+        write_text(HERE / "cifar10_cpu.md", written())
 
 
 def written() -> str:

@@ -8,7 +8,6 @@ images, trains students on what came out, and writes the table beside this file;
 import argparse
 import dataclasses
 import json
-from datetime import date
 from pathlib import Path
 
 from potstill.core.files import write_json, write_text
@@ -59,7 +58,7 @@ def main() -> None:
             seeds=range(chosen.students),
         )
         done.save(RESULTS / f"{arm}.evaluation.json")
-        write_text(HERE / f"cifar10_matching_cpu_{date.today()}.md", written())
+        write_text(HERE / "cifar10_matching_cpu.md", written())
 
 
 def written() -> str:

@@ -16,7 +16,6 @@ import itertools
 import json
 import statistics
 import time
-from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -147,7 +146,7 @@ def main() -> None:
             )
             done.save(_file(arm, seed, (protocol, student, ipc)))
             console.print(f"{arm} seed {seed} {protocol} {student} ipc {ipc}: {100 * done.mean:.1f}")
-    write_text(HERE / f"digits_cpu_{date.today()}.md", written())
+    write_text(HERE / "digits_cpu.md", written())
 
 
 def _file(arm: str, seed: int, cell: tuple[str, str, int]) -> Path:

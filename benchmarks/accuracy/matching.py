@@ -13,7 +13,6 @@ import dataclasses
 import itertools
 import json
 import statistics
-from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -90,7 +89,7 @@ def main() -> None:
             )
             done.save(file)
             console.print(f"{arm} seed {seed} ipc {ipc} {name}: {100 * done.mean:.1f}")
-        write_text(HERE / f"matching_cpu_{date.today()}.md", written())
+        write_text(HERE / "matching_cpu.md", written())
 
 
 def written() -> str:
