@@ -39,6 +39,28 @@ def test_list_and_show():
     assert shown["method"]["terms"][0]["vocabulary"]["bank"] == "digits"
 
 
+def test_a_method_takes_what_it_needs_by_set(tmp_path):
+    """What has no usual value is given on the command line, a kind alone for a part's usual settings."""
+    asked = ["objective=distribution", "canvas=pixels", "objective.net=convnet-3-instance-w8", "iterations=1"]
+    settings = [word for one in asked for word in ("--set", f"method.{one}")]
+    done = potstill(
+        "distill",
+        "--method",
+        "matching",
+        "--classes",
+        "2,5",
+        "--ipc",
+        1,
+        "--out",
+        tmp_path / "set",
+        *settings,
+    )
+    assert done.returncode == 0, done.stderr
+    method = json.loads((tmp_path / "set" / "potstill.json").read_text())["method"]
+    assert (method["objective"]["kind"], method["canvas"]["kind"]) == ("distribution", "pixels")
+    assert method["objective"]["net"] == "convnet-3-instance-w8"
+
+
 def test_distill_evaluate_compare_report(made, tmp_path):
     evaluated = potstill(
         "evaluate",
@@ -75,6 +97,11 @@ def test_concepts_check(tiny_clip):
 
 WRONG = [
     (["distill"], "name a recipe or --method"),
+    (["distill", "--method", "rded"], "method 'rded' needs --set method.teacher=..."),
+    (
+        ["distill", "--method", "matching", "--set", "method.objective=dm", "--set", "method.canvas=pixels"],
+        "unknown kind 'dm' in --method matching: objective. Did you mean 'idm'",
+    ),
     (["distill", "digits-dti"], "unknown recipe 'digits-dti'. Did you mean 'digits-dit'"),
     (["distill", "--method", "ranodm"], "unknown method 'ranodm'. Did you mean 'random'"),
     (["distill", "--method", "random", "--data", "/no/such/place"], "/no/such/place"),

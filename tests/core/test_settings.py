@@ -57,6 +57,7 @@ def test_there_and_back(value):
         ({"name": 3}, "file: name: expected str, found 3"),
         ({"name": "a", "inner": {"weight": True}}, "expected float, found True"),
         ({"name": "a", "terms": [{"kind": "third"}]}, "unknown kind 'third'.*Allowed: inner, other"),
+        ({"name": "a", "terms": ["third"]}, "unknown kind 'third'.*Allowed: inner, other"),
         ({"name": "a", "pair": [1.0]}, "expected 2 values, found 1"),
         ([], "expected an object for Outer"),
     ],
@@ -64,6 +65,10 @@ def test_there_and_back(value):
 def test_mistakes_are_named(plain, message):
     with pytest.raises(PotstillError, match=message):
         from_plain(Outer, plain, "file")
+
+
+def test_a_kind_alone_has_its_usual_settings():
+    assert from_plain(Outer, {"name": "a", "terms": ["other", "inner"]}, "file").terms == (Other(), Inner())
 
 
 def test_one_field_of_a_recipe_is_changed():

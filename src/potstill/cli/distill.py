@@ -9,7 +9,7 @@ import typer
 from potstill.cli.executors import Address, On, Workers, executor
 from potstill.cli.terminal import Data, Device, Json, Only, SkipBad, Test, emit, progress
 from potstill.core.errors import PotstillError
-from potstill.core.settings import replace_at
+from potstill.core.settings import from_plain, read_value, replace_at
 
 
 def distill(
@@ -18,7 +18,10 @@ def distill(
         "runs/set"
     ),
     method: Annotated[
-        str | None, typer.Option(help="In place of a recipe: a method with its usual settings.")
+        str | None,
+        typer.Option(
+            help="In place of a recipe: a method with its usual settings, and --set for the others."
+        ),
     ] = None,
     data: Data = None,
     test: Test = None,
@@ -51,7 +54,7 @@ def distill(
 
     changes = {"data": data, "classes": classes, "images_per_class": ipc, "seed": seed}
     asked = [*(settings or []), *([f"method.prior={prior}"] if prior else [])]
-    chosen = _changed(_chosen(recipe, method, data), changes, asked)
+    chosen = _changed(_chosen(recipe, method, data, asked), changes, asked)
     if dry_run:
         _count(chosen, tflops, as_json)
         return
@@ -71,14 +74,18 @@ def _changed(recipe: Any, changes: dict[str, Any], settings: list[str]) -> Any:
     changed = dataclasses.replace(
         recipe, **{name: value for name, value in changes.items() if value is not None}
     )
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        if not equals:
-            raise PotstillError(f"--set takes FIELD=VALUE, not {setting!r}")
+    for path, value in map(_parted, settings):
         changed = replace_at(changed, path, value)
     if changed.images_per_class < 1:
         raise PotstillError(f"--ipc must be at least 1, not {changed.images_per_class}")
     return changed
+
+
+def _parted(setting: str) -> tuple[str, str]:
+    path, equals, value = setting.partition("=")
+    if not equals:
+        raise PotstillError(f"--set takes FIELD=VALUE, not {setting!r}")
+    return path, value
 
 
 def _count(recipe: Any, tflops: float, as_json: bool) -> None:
@@ -119,7 +126,7 @@ def _count(recipe: Any, tflops: float, as_json: bool) -> None:
     emit(told, as_json, text)
 
 
-def _chosen(recipe: str | None, method: str | None, data: str | None) -> Any:
+def _chosen(recipe: str | None, method: str | None, data: str | None, settings: list[str]) -> Any:
     from potstill.methods import METHODS
     from potstill.recipes import RECIPES, Recipe
 
@@ -133,8 +140,15 @@ def _chosen(recipe: str | None, method: str | None, data: str | None) -> Any:
         for field in dataclasses.fields(kind)
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
-    if needed:
-        raise PotstillError(f"method {method!r} needs {', '.join(needed)}: start from a recipe that has them")
+    given = dict(map(_parted, settings))
+    missing = [name for name in needed if f"method.{name}" not in given]
+    if missing:
+        asked = " ".join(f"--set method.{name}=..." for name in missing)
+        raise PotstillError(f"method {method!r} needs {asked}, or start from a recipe that has it")
+    told = {name: read_value(given[f"method.{name}"]) for name in needed}
     return Recipe(
-        name=str(method), summary=f"{method} with its usual settings", method=kind(), data=data or "digits"
+        name=str(method),
+        summary=f"{method} with its usual settings",
+        method=from_plain(kind, told, f"--method {method}"),
+        data=data or "digits",
     )

@@ -75,16 +75,19 @@ def _convert(hint: Any, item: Any, where: str) -> Any:
 
 
 def _convert_union(arguments: tuple[Any, ...], item: Any, where: str) -> Any:
+    """Among dataclasses that have a `kind` that decides; a kind alone stands for its usual settings."""
     if item is None and type(None) in arguments:
         return None
-    failures = []
     kinds = [argument for argument in arguments if argument is not type(None)]
+    named = {getattr(kind, "__dataclass_fields__", {}).get("kind"): kind for kind in kinds}
+    by_kind = {field.default: kind for field, kind in named.items() if field is not None}
+    if isinstance(item, str) and len(by_kind) == len(kinds):
+        item = {"kind": item}
     if isinstance(item, Mapping) and "kind" in item:
-        named = {getattr(kind, "__dataclass_fields__", {}).get("kind"): kind for kind in kinds}
-        by_kind = {field.default: kind for field, kind in named.items() if field is not None}
         if item["kind"] not in by_kind:
             raise unknown("kind", item["kind"], by_kind, where)
         return from_plain(by_kind[item["kind"]], item, where)
+    failures = []
     for kind in kinds:
         try:
             return _convert(kind, item, where)
@@ -108,7 +111,7 @@ def replace_at(value: Any, path: str, text: str) -> Any:
         if rest:
             return dataclasses.replace(value, **{head: replace_at(getattr(value, head), rest, text)})
         hint = typing.get_type_hints(type(value))[head]
-        return dataclasses.replace(value, **{head: _convert(hint, _read(text), where)})
+        return dataclasses.replace(value, **{head: _convert(hint, read_value(text), where)})
     if isinstance(value, tuple) and value:
         if not head.isdigit() or int(head) >= len(value):
             raise unknown("position", head, range(len(value)), where)
@@ -119,7 +122,8 @@ def replace_at(value: Any, path: str, text: str) -> Any:
     raise PotstillError(f"{where}: there is nothing inside {value!r}")
 
 
-def _read(text: str) -> Any:
+def read_value(text: str) -> Any:
+    """A value written on a command line: JSON where it is JSON, else the text itself."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

@@ -182,7 +182,10 @@ class DistilledSet:
         place = {key: position for position, key in enumerate(keys)}
         strange = sorted({record.slot.key for record in self.records} - place.keys())
         if strange:
-            raise PotstillError(f"{self.folder} holds classes the data set lacks: {', '.join(strange[:20])}")
+            raise PotstillError(
+                f"{self.folder} was made from {self.manifest.data['name']} and holds classes that the data set named "
+                f"lacks: {', '.join(strange[:20])}"
+            )
         return torch.tensor([place[record.slot.key] for record in self.records])
 
     def verify(self) -> list[str]:

@@ -220,7 +220,8 @@ def _fitting(
         raise PotstillError(f"protocol {protocol.label} needs a teacher and none was given")
     if teacher.size != size:
         raise PotstillError(
-            f"the teacher was trained at {teacher.size} px, the images to label have {size} px"
+            f"the teacher was trained at {teacher.size} px, the images to label have {size} px: make the set at "
+            "the teacher's size, or name a teacher of the set's"
         )
     return teacher if teacher.classes.keys == classes.keys else teacher.narrowed(classes)
 
