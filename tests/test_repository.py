@@ -16,9 +16,8 @@ from typer.main import get_command
 
 from potstill.bundled import banks, models
 from potstill.cli import app
-from potstill.core.settings import replace_at
+from potstill.cli.distill import resolved
 from potstill.methods import METHODS
-from potstill.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "potstill"
@@ -142,14 +141,15 @@ def test_documented_commands_exist():
         options = {option for parameter in command.params for option in parameter.opts}
         for word in rest:
             assert not word.startswith("--") or word in options, f"{page}: {word} of {' '.join(words)}"
-        if command.name == "distill" and not rest[0].startswith("--"):
-            recipe = RECIPES[rest[0]]()
-            for option, value in itertools.pairwise(rest):
-                if option == "--set":
-                    replace_at(recipe, *value.split("=", 1))
+        if command.name == "distill":
+            given = dict(itertools.pairwise(rest))
+            settings = [value for option, value in itertools.pairwise(rest) if option == "--set"]
+            settings += [f"method.prior={given['--prior']}"] if "--prior" in given else []
+            name = None if rest[0].startswith("--") else rest[0]
+            if name or "--method" in given:
+                resolved(name, given.get("--method"), {}, settings)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10_matching", "digits", "matching"])
 def test_pages_of_evidence_show_the_saved_evaluations(name, monkeypatch):
     monkeypatch.syspath_prepend(ACCURACY)
     page = ACCURACY / f"{name}_cpu.md"

@@ -54,7 +54,7 @@ def distill(
 
     changes = {"data": data, "classes": classes, "images_per_class": ipc, "seed": seed}
     asked = [*(settings or []), *([f"method.prior={prior}"] if prior else [])]
-    chosen = _changed(_chosen(recipe, method, data, asked), changes, asked)
+    chosen = resolved(recipe, method, changes, asked)
     if dry_run:
         _count(chosen, tflops, as_json)
         return
@@ -70,9 +70,11 @@ def distill(
     )
 
 
-def _changed(recipe: Any, changes: dict[str, Any], settings: list[str]) -> Any:
+def resolved(recipe: str | None, method: str | None, changes: dict[str, Any], settings: list[str]) -> Any:
+    """The recipe that is asked for: by its name or a method's, with changed fields and settings "FIELD=VALUE"."""
+    chosen = _chosen(recipe, method, settings)
     changed = dataclasses.replace(
-        recipe, **{name: value for name, value in changes.items() if value is not None}
+        chosen, **{name: value for name, value in changes.items() if value is not None}
     )
     for path, value in map(_parted, settings):
         changed = replace_at(changed, path, value)
@@ -126,7 +128,7 @@ def _count(recipe: Any, tflops: float, as_json: bool) -> None:
     emit(told, as_json, text)
 
 
-def _chosen(recipe: str | None, method: str | None, data: str | None, settings: list[str]) -> Any:
+def _chosen(recipe: str | None, method: str | None, settings: list[str]) -> Any:
     from potstill.methods import METHODS
     from potstill.recipes import RECIPES, Recipe
 
@@ -150,5 +152,5 @@ def _chosen(recipe: str | None, method: str | None, data: str | None, settings: 
         name=str(method),
         summary=f"{method} with its usual settings",
         method=from_plain(kind, told, f"--method {method}"),
-        data=data or "digits",
+        data="digits",
     )
