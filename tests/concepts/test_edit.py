@@ -595,6 +595,28 @@ def test_an_answer_that_comes_late_takes_no_words_from_under_the_pen(page, serve
     assert page.troubles == []
 
 
+def test_an_answer_that_comes_late_leaves_the_writer_where_she_is(page, server, file):
+    real = server.actions.table["edit"]
+    server.actions.table["edit"] = lambda asked: (time.sleep(1.0), real(asked))[1]
+    choose(page, "2")
+    was = phrases(file, "2")
+    settled(page, was)
+    act(page, was[4], "reword")
+    page.get_by_label("New words for").fill("reworded")
+    page.keyboard.press("Enter")
+    field = page.locator("#new")
+    field.fill("added fir")
+    settled(page, [*was[:4], "reworded", *was[5:]])
+    page.keyboard.type("st")
+    page.keyboard.press("Enter")
+    field.fill("added sec")
+    settled(page, [*was[:4], "reworded", *was[5:], "added first"])
+    page.keyboard.type("ond")
+    page.keyboard.press("Enter")
+    settled(page, [*was[:4], "reworded", *was[5:], "added first", "added second"])
+    assert field.input_value() == "" and page.troubles == []
+
+
 def test_the_page_shows_the_images_of_a_phrase(page, server, file, few):
     choose(page, "5")
     phrase = phrases(file, "5")[2]

@@ -88,7 +88,7 @@ function showEntry(found, focus) {
   if (imagesOf(entry.key)) judge(entry).catch(trouble);
   const target = focus && rows.get(focus.phrase);
   if ([...pens.values()].includes(held)) held.focus();
-  else if (target) [target[focus.act], target.up, target.down, target.phrase].find((one) => !one.disabled).focus();
+  else if (target && (held === document.body || !held.isConnected)) [target[focus.act], target.up, target.down, target.phrase].find((one) => !one.disabled).focus();
 }
 
 function row(phrase, place) {
@@ -239,10 +239,9 @@ at("save").addEventListener("click", () => attempt(async () => showState(await a
 at("add").addEventListener("submit", (event) => {
   event.preventDefault();
   const words = at("new").value.trim();
+  at("new").focus();
   edit((now) => [...now, words]).then(() => {
-    if (!rows.has(words)) return;
-    at("new").value = "";
-    at("new").focus();
+    if (rows.has(words) && at("new").value.trim() === words) at("new").value = "";
   });
 });
 at("offer").addEventListener("cancel", (event) => event.preventDefault());
