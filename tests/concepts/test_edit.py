@@ -617,6 +617,22 @@ def test_an_answer_that_comes_late_leaves_the_writer_where_she_is(page, server, 
     assert field.input_value() == "" and page.troubles == []
 
 
+def test_undo_goes_to_the_class_that_it_changes(page, file):
+    choose(page, "2")
+    was = phrases(file, "2")
+    settled(page, was)
+    act(page, was[0], "drop")
+    settled(page, was[1:])
+    act(page, was[1], "drop")
+    settled(page, was[2:])
+    choose(page, "3")
+    page.locator("#undo").click()
+    settled(page, was[1:])
+    assert page.locator("#classes").input_value() == "2"
+    choose(page, "3")
+    assert page.troubles == []
+
+
 def test_the_page_shows_the_images_of_a_phrase(page, server, file, few):
     choose(page, "5")
     phrase = phrases(file, "5")[2]

@@ -74,6 +74,7 @@ function showEntry(found, focus) {
     pens.clear();
   }
   entry = found;
+  at("classes").value = entry.key;
   at("name").textContent = entry.name;
   at("about").textContent = "key " + entry.key + (entry.alike.length ? " \u00b7 looks like " + entry.alike.join(", ") : "") +
     " \u00b7 " + (imagesOf(entry.key) ? "validity on " + imagesOf(entry.key) + " real images, as a cosine" : "no images of it in the data, so no validity");
