@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from potstill.core.files import write_text
+from potstill.core.memory import keep_freed_memory
 from potstill.data import load
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.record import Evaluation
@@ -43,6 +44,7 @@ def main() -> None:
     options.add_argument("--sets", type=int, default=3)
     options.add_argument("--students", type=int, default=1)
     chosen = options.parse_args()
+    keep_freed_memory()
     methods: dict[str, Method] = {
         "random": Random(),
         "herding": Herding(features=chosen.teacher),

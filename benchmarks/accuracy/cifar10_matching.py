@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from potstill.core.files import write_json, write_text
+from potstill.core.memory import keep_freed_memory
 from potstill.data import load
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.record import Evaluation
@@ -38,6 +39,7 @@ def main() -> None:
     options.add_argument("--students", type=int, default=3)
     options.add_argument("--work", type=Path, default=Path("runs/accuracy/cifar10_matching"))
     chosen = options.parse_args()
+    keep_freed_memory()
     real = load(chosen.data)
     for arm in chosen.arms:
         recipe = RECIPES[f"cifar10-{arm}"]()

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.core.files import write_json, write_text
+from potstill.core.memory import keep_freed_memory
 from potstill.core.settings import to_plain
 from potstill.data.digits import digits
 from potstill.encoders import Encoder
@@ -95,6 +96,7 @@ def main() -> None:
     options.add_argument("--students", nargs="+", default=sorted({cell[1] for cell in CELLS}))
     options.add_argument("--ipc", type=int, nargs="+", default=[1, SET])
     chosen = options.parse_args()
+    keep_freed_memory()
     console, ends = Console(), time.monotonic() + 60 * chosen.minutes
     real = digits()
     teacher = load_net(TEACHER)

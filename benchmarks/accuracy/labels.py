@@ -15,6 +15,7 @@ from torch import nn
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, write_json, write_text
+from potstill.core.memory import keep_freed_memory
 from potstill.data import load
 from potstill.distilled import Slot
 from potstill.evaluation import PROTOCOLS
@@ -57,6 +58,7 @@ def main() -> None:
     options.add_argument("--ipc", type=int, default=10)
     options.add_argument("--sets", type=int, default=5)
     chosen = options.parse_args()
+    keep_freed_memory()
     console, real = Console(), load(chosen.data)
     teacher = load_net(chosen.teacher).narrowed(real.classes)
     if teacher.size != real.size:

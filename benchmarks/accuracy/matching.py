@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from potstill.core.files import write_json, write_text
+from potstill.core.memory import keep_freed_memory
 from potstill.data.digits import digits
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.record import Evaluation
@@ -55,6 +56,7 @@ def main() -> None:
     options.add_argument("--protocol", default=USUAL, choices=PROTOCOLS)
     options.add_argument("--work", type=Path, default=Path("runs/accuracy/matching"))
     chosen = options.parse_args()
+    keep_freed_memory()
     real, console = digits(), Console()
     other = "" if chosen.protocol == USUAL else f"-{chosen.protocol}"
     for ipc, seed, arm in itertools.product(chosen.ipc, range(chosen.sets), chosen.arms):

@@ -25,6 +25,7 @@ import torch
 from plain_loop import SIDE, TEMPERATURE, plain
 from torch.nn import functional
 
+from potstill.core.memory import keep_freed_memory
 from potstill.core.seeds import generator
 from potstill.data.digits import digits
 from potstill.data.real import RealData
@@ -35,7 +36,7 @@ from potstill.evaluation.student import Labelled, hits
 from potstill.labels import LABELLERS
 from potstill.nets.augment import in_turn
 from potstill.nets.fit import views
-from potstill.nets.layers import channels_last
+from potstill.nets.layers import in_order
 from potstill.nets.predict import predict
 from potstill.nets.spec import Net, build
 from potstill.nets.store import load_net
@@ -84,7 +85,7 @@ def parts(epochs: int, width: int) -> dict[str, float]:
     student, wise = Net(width=width), teacher().module
     setting = Setting(student=student, images=len(train[0]), classes=10, size=SIDE, mirror=False)
     plan = PROTOCOLS["rded@1"].plan(setting)
-    module = channels_last(build(student, 10, SIDE, generator(0, "student", "start"))).train()
+    module = in_order(build(student, 10, SIDE, generator(0, "student", "start"))).train()
     optimiser = plan.training.optimiser.build(module, plan.training.rate)
     labels = LABELLERS["teacher"](wise, plan.temperature)
     pixels, draw = train[0].permute(0, 2, 3, 1).contiguous(), labels.draws(0)
@@ -123,6 +124,7 @@ def measured(arm: str, epochs: int, seeds: int, width: int) -> dict[str, Any]:
     if arm != OURS:
         found = plain(train, test, wise, epochs, range(seeds), width)
     else:
+        keep_freed_memory()
         found = ours(real, train, test, epochs, range(seeds), width)
     seconds = time.perf_counter() - started
     here, there = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

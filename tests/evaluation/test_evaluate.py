@@ -25,7 +25,6 @@ from potstill.evaluation.student import Labelled, hits, train_student, with_mome
 from potstill.labels import LABELLERS
 from potstill.nets.augment import in_turn
 from potstill.nets.fit import Training, fit
-from potstill.nets.layers import channels_last
 from potstill.nets.spec import Net, build
 from potstill.nets.store import StoredNet, frozen
 
@@ -299,7 +298,7 @@ def test_hits_by_hand() -> None:
     images = torch.zeros(600, 3, 6, 6, dtype=torch.uint8)
     images[:] = torch.tensor([60, 50, 40, 30, 20, 10], dtype=torch.uint8)
     labels = torch.arange(6).repeat(100)
-    assert hits(channels_last(Columns()), images, labels) == (pytest.approx(1 / 6), pytest.approx(5 / 6))
+    assert hits(Columns(), images, labels) == (pytest.approx(1 / 6), pytest.approx(5 / 6))
     assert hits(Columns(), images, labels, among=9)[1] == 1
 
 

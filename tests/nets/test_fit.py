@@ -12,6 +12,7 @@ from potstill.core.seeds import generator
 from potstill.nets.augment import Crop, CutMix, Flip, PatchShuffle, in_turn
 from potstill.nets.fit import Training, View, batches, cross_entropy, fit
 from potstill.nets.optimiser import AdamW
+from potstill.nets.predict import predict
 from potstill.nets.schedule import Cosine
 from potstill.nets.spec import Net, build
 
@@ -41,6 +42,20 @@ def test_the_rate_that_the_optimiser_used_is_rdeds() -> None:
     factors = [steps[epoch].scalars["rate"] / 1e-3 for epoch in (0, 75, 150, 225, 299)]
     assert factors == pytest.approx([1, 0.96194, 0.85355, 0.69134, 0.50262], abs=5e-6)
     assert [(step.index, step.total) for step in steps] == [(epoch, 300) for epoch in range(1, 301)]
+
+
+@pytest.mark.parametrize(
+    ("norm", "order"), [("batch", torch.channels_last), ("instance", torch.contiguous_format)]
+)
+def test_a_net_sees_images_in_its_own_order(norm: str, order: torch.memory_format) -> None:
+    module = build(Net(width=4, norm=norm), 4, 8, generator(0))
+    seen: list[Tensor] = []
+    module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    fit(module, pictures(12), LABELS, classes=4, training=Training(epochs=1, batch=4), generator=generator(1))
+    predict(module, pictures(12).float().div(255))
+    assert len(seen) == 4 and all(images.is_contiguous(memory_format=order) for images in seen)
+    weights = [value for value in module.parameters() if value.ndim == 4]
+    assert all(value.is_contiguous(memory_format=order) for value in weights)
 
 
 def test_cosines() -> None:

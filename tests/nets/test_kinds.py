@@ -11,7 +11,6 @@ from potstill.core.seeds import generator
 from potstill.data.real import Classes
 from potstill.evaluation.protocols.rded import RATES
 from potstill.nets import NETS
-from potstill.nets.layers import channels_last
 from potstill.nets.predict import predict
 from potstill.nets.spec import Net, build, hollow
 from potstill.nets.store import load_net, save_net
@@ -97,8 +96,10 @@ class TestEveryNet:
     def test_memory_order_changes_nothing(self, spec: Net) -> None:
         module, images = net(spec).eval(), pictures()
         expected = module(images)
-        ordered = channels_last(module)(images.contiguous(memory_format=torch.channels_last))
-        torch.testing.assert_close(ordered, expected, rtol=1e-4, atol=1e-5)
+        for order in (torch.contiguous_format, torch.channels_last):
+            moved: Any = module.to(memory_format=order)  # pyright: ignore[reportCallIssue]
+            found = moved(images.contiguous(memory_format=order))
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
     def test_construction_holds_no_values(self, spec: Net) -> None:
         shape: Any = {"depth": spec.depth, "width": spec.width, "stem": spec.stem, "norm": spec.norm}

@@ -12,7 +12,6 @@ from potstill.bundled import models
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import Classes
-from potstill.nets.layers import channels_last
 from potstill.nets.spec import Net, build
 from potstill.nets.store import load_net, save_net
 
@@ -22,7 +21,7 @@ CLASSES = Classes(("n1", "n2", "n3"), ("cat", "dog", "owl"))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    module = channels_last(build(SPEC, 3, 16, generator(0)))
+    module = build(SPEC, 3, 16, generator(0)).to(memory_format=torch.channels_last)
     module(torch.rand(8, 3, 16, 16, generator=generator(1)))
     save_net(tmp_path / "net", module, SPEC, CLASSES, 16, {"accuracy": 0.5})
     return tmp_path / "net"

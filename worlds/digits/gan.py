@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from potstill.core.seeds import generator
 from potstill.data.digits import digits
-from potstill.nets.layers import channels_last
 from potstill.nets.store import load_net
 from potstill.priors.generator import load_generator
 from potstill.priors.style_gan import GROUP, StyleNet, StyleSpec, build, save_style_gan
@@ -45,7 +44,8 @@ class Game:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        channels_last(self.net), channels_last(self.judge)
+        for part in (self.net, self.judge):
+            part.to(memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
         drawing, judging = (
             torch.optim.Adam(part.parameters(), RATE, betas=(0.0, 0.99)) for part in (self.net, self.judge)

@@ -28,6 +28,7 @@ from potstill.cli import (
 )
 from potstill.cli.terminal import err_console, out_console
 from potstill.core.errors import PotstillError
+from potstill.core.memory import keep_freed_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,6 +77,7 @@ def main() -> None:
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    keep_freed_memory()
     try:
         app()
     except PotstillError as error:

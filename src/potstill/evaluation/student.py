@@ -75,7 +75,7 @@ def hits(module: nn.Module, images: Tensor, labels: Tensor, *, among: int = 5) -
     device = next(module.parameters()).device
     right = torch.zeros(2, dtype=torch.int64)
     for rows, truth in zip(images.split(TEST_ROWS), labels.split(TEST_ROWS), strict=True):
-        views = rows.to(device).contiguous(memory_format=torch.channels_last).float().div_(255)
+        views = rows.to(device).float().div_(255)
         logits = predict(module, views)
         guesses = logits.topk(min(among, logits.shape[1]), dim=1).indices.cpu()
         found = guesses == truth[:, None]

@@ -13,7 +13,7 @@ from potstill.core.progress import OnStep, Step, silent
 from potstill.nets.augment import Augment, unchanged
 from potstill.nets.average import Average
 from potstill.nets.checkpoint import Checkpoint
-from potstill.nets.layers import channels_last
+from potstill.nets.layers import in_order, ordered
 from potstill.nets.optimiser import AdamW, Optimiser
 from potstill.nets.schedule import Cosine, Schedule
 
@@ -100,7 +100,7 @@ def fit(
     if not len(images):
         raise PotstillError("there are no images to train on")
     device, dtype = next((value.device, value.dtype) for value in module.parameters())
-    channels_last(module).train()
+    in_order(module).train()
     pixels, targets = images.permute(0, 2, 3, 1).contiguous().to(device), labels.to(device)
     optimiser = training.optimiser.build(module, training.rate)
     average = Average(module, training.average) if training.average is not None else None
@@ -170,7 +170,7 @@ def batches(count: int, batch: int, generator: torch.Generator) -> Iterator[Tens
 
 def _backward(module: nn.Module, view: View, loss: Loss, micro: int | None) -> Tensor:
     """Adds the gradients of a view to the parameters; the mean loss comes back."""
-    count = len(view.rows)
+    count, view = len(view.rows), replace(view, images=ordered(module, view.images))
     if micro is None or count <= micro:
         value = loss(module(view.images), view)
         value.backward()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from potstill.nets.layers import ordered
+
 CACHED_PIXELS = 2**15
 LEAST_ROWS = 8
 
@@ -13,6 +15,7 @@ def predict(module: nn.Module, images: Tensor) -> Tensor:
 
     A CPU is given a few rows at a time (32 at 32 px, 8 from 64 px on), whose feature maps stay in its cache.
     """
+    images = ordered(module, images)
     if images.device.type != "cpu":
         return module(images)
     rows = max(LEAST_ROWS, CACHED_PIXELS // images.shape[-1] ** 2)

@@ -18,7 +18,7 @@ from potstill.core.settings import from_plain, to_plain
 from potstill.core.table import Table
 from potstill.data.matching import matched
 from potstill.data.real import Classes
-from potstill.nets.layers import channels_last
+from potstill.nets.layers import in_order
 from potstill.nets.spec import Net, hollow
 
 FORMAT = 1
@@ -93,8 +93,8 @@ class StoredNet:
 
 
 def frozen(module: nn.Module) -> nn.Module:
-    """The module itself, in eval mode, its parameters without gradients, its convolutions channels last."""
-    return channels_last(module.eval().requires_grad_(False))
+    """The module itself, in eval mode, its parameters without gradients and in the order that is computed fastest."""
+    return in_order(module.eval().requires_grad_(False))
 
 
 def save_net(

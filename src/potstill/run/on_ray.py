@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic
 import torch
 
 from potstill.core.errors import PotstillError
+from potstill.core.memory import keep_freed_memory
 from potstill.core.progress import OnStep, silent
 from potstill.run.local import Crew, Done, Task, Tool
 
@@ -78,6 +79,7 @@ class Worker:
 
     def ready(self, ready: Callable[[], Any], folder: str) -> None:
         """Readies the tool, in the folder that the driver is in, so that relative paths mean the same."""
+        keep_freed_memory()
         with suppress(OSError):
             os.chdir(folder)
         self.tool = ready()
