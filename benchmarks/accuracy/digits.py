@@ -6,8 +6,8 @@ can be stopped at any time and goes on where it was; the Minimax arms need the f
 when the time is up, `--ipc 50` makes larger sets for narrow students; the table says how many there are.
 
 Soft labels: ConvNet-3 of width 128, one student a set at 10 images per class and three at 1. Hard labels: three
-students of width 32 a set by `dc@1`; `hard@1` is no use here, as its last CutMix batches leave BatchNorm's statistics
-wherever they happen to be (students of one set spread over 25 points).
+students of width 32 a set by `dc@1`, one of width 128, one ResNet-18; `hard@1` is no use here, as its last CutMix
+batches leave BatchNorm's statistics wherever they happen to be (students of one set spread over 25 points).
 """
 
 import argparse
@@ -78,9 +78,13 @@ CELLS = {
     ("dc@1", "convnet-3-instance-w32", 10): 3,
     ("dc@1", "convnet-3-instance-w32", 1): 3,
     ("dc@1", "convnet-3-instance-w32", 50): 1,
+    ("dc@1", "convnet-3-instance", 10): 1,
+    ("dc@1", "convnet-3-instance", 1): 1,
     ("dc@1", "resnet-18-small-instance-w16", 10): 1,
 }
 """Protocol, student and images per class, with the students a set. ResNet-18 has a quarter of its width."""
+USUAL = {"rded@1": "convnet-3", "dc@1": "convnet-3-instance-w32"}
+"""The student of a protocol that file names leave out."""
 SET = 10
 """Images per class of a set, of which smaller numbers take the first; larger ones have sets of their own."""
 
@@ -153,7 +157,7 @@ def main() -> None:
 
 def _file(arm: str, seed: int, cell: tuple[str, str, int]) -> Path:
     protocol, student, ipc = cell
-    other = "" if student.startswith("convnet") else f"-{student}"
+    other = "" if student == USUAL[protocol] else f"-{student}"
     return RESULTS / "evaluations" / f"{arm}-seed{seed}-{protocol}{other}-ipc{ipc}.json"
 
 
