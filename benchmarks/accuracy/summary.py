@@ -111,12 +111,8 @@ def _difference(column: Comparison | None, baseline: str, arm: str) -> str:
     found = differences([row for row in asked if row], base).get(arm) if base else None
     if found is None or found.difference.low is None or found.difference.high is None:
         return ABSENT
-    told = "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-        *(
-            round(100 * part, 1) + 0.0
-            for part in (found.difference.mean, found.difference.low, found.difference.high)
-        )
-    )
+    parts = (found.difference.mean, found.difference.low, found.difference.high)
+    told = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(round(100 * part, 1) + 0.0 for part in parts))
     return f"**{told} {found.verdict}**" if found.verdict in ("gain", "loss") else told
 
 

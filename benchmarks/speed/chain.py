@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from potstill.canvas.chain import Chain
+from potstill.core.memory import keep_freed_memory
 from potstill.core.seeds import generator
 from potstill.data.digits import digits
 from potstill.data.real import RealData
@@ -60,6 +61,7 @@ def main() -> None:
     """Prints the table."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    keep_freed_memory()
     real = digits()
     shown = Table("K", "kept: s", "kept: MiB", "again: s", "again: MiB", "gradients differ by")
     for steps in options.parse_args().steps:

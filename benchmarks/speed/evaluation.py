@@ -124,7 +124,6 @@ def measured(arm: str, epochs: int, seeds: int, width: int) -> dict[str, Any]:
     if arm != OURS:
         found = plain(train, test, wise, epochs, range(seeds), width)
     else:
-        keep_freed_memory()
         found = ours(real, train, test, epochs, range(seeds), width)
     seconds = time.perf_counter() - started
     here, there = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -221,6 +220,8 @@ def main() -> None:
     chosen = options.parse_args()
     epochs, seeds, count, width = SIZES[chosen.size]
     if chosen.arm:
+        if chosen.arm in (OURS, "parts"):
+            keep_freed_memory()
         found = parts(10, width) if chosen.arm == "parts" else measured(chosen.arm, epochs, seeds, width)
         print(json.dumps(found))
         return

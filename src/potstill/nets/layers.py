@@ -123,8 +123,8 @@ def constants_(module: nn.Module) -> None:
 def memory_order(module: nn.Module) -> torch.memory_format:
     """The order of images and weights in which a net is computed fastest on a CPU.
 
-    Channels last, in which it convolves fastest, but for nets with GroupNorm: torch 2.13 takes two to ten times
-    as long for that norm in channels last.
+    Channels last, in which it convolves fastest, but for nets with GroupNorm: torch 2.13 computes that norm so slowly
+    in channels last that a step takes up to 1.4 times as long (`benchmarks/speed/memory.py`).
     """
     grouped = any(isinstance(layer, nn.GroupNorm) for layer in module.modules())
     return torch.contiguous_format if grouped else torch.channels_last
