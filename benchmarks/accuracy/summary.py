@@ -12,7 +12,7 @@ from pathlib import Path
 from digits import QUESTIONS
 
 from potstill.core.files import write_text
-from potstill.evaluation.record import Evaluation
+from potstill.evaluation.record import Evaluation, load_evaluations
 from potstill.nets.spec import Net
 from potstill.report.compare import Comparison, Row, compare, differences
 
@@ -145,7 +145,7 @@ def _cifar10() -> Iterable[list[str]]:
 
 
 def _saved(folder: str, files: str = "*.json") -> list[Evaluation]:
-    return [Evaluation.load(file) for file in sorted((HERE / folder).glob(files))]
+    return load_evaluations(sorted((HERE / folder).glob(files)))
 
 
 def _found(judged: Iterable[Comparison], protocol: str, student: str, ipc: int) -> Comparison | None:

@@ -574,9 +574,14 @@ def test_edits_in_the_page_stand_in_the_file(page, server, file, encoder, few):
         )
 
 
-def test_an_answer_that_comes_late_takes_no_words_from_under_the_pen(page, server, file):
+def answer_late(server):
+    """Lets every edit take a second."""
     real = server.actions.table["edit"]
     server.actions.table["edit"] = lambda asked: (time.sleep(1.0), real(asked))[1]
+
+
+def test_an_answer_that_comes_late_takes_no_words_from_under_the_pen(page, server, file):
+    answer_late(server)
     choose(page, "2")
     was = phrases(file, "2")
     settled(page, was)
@@ -596,8 +601,7 @@ def test_an_answer_that_comes_late_takes_no_words_from_under_the_pen(page, serve
 
 
 def test_an_answer_that_comes_late_leaves_the_writer_where_she_is(page, server, file):
-    real = server.actions.table["edit"]
-    server.actions.table["edit"] = lambda asked: (time.sleep(1.0), real(asked))[1]
+    answer_late(server)
     choose(page, "2")
     was = phrases(file, "2")
     settled(page, was)

@@ -11,9 +11,9 @@ def keep_freed_memory() -> bool:
 
     Source: mallopt(3) of glibc. It maps every large tensor anew and unmaps it when it dies, so that a net trained
     on a CPU touches fresh pages in each step, which the kernel has to clear: `benchmarks/speed/memory.py` says what
-    that costs. One arena serves all threads, as others hold no large tensors. The peak of memory may rise, by half
-    where it was measured, as holes are not always filled. It holds for the whole process, so a program decides it,
-    early, and no library call does.
+    that costs. One arena serves all threads, as others hold no large tensors. The peak of memory may rise, to 1.7
+    times in the worst case measured there, as holes are not always filled. It holds for the whole process, so a
+    program decides it, early, and no library call does.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
