@@ -63,24 +63,24 @@ def schedule() -> DDIMScheduler:
     )
 
 
-def save(transformer: torch.nn.Module, vae: AutoencoderKL) -> None:
+def save(folder: Path, transformer: torch.nn.Module, vae: AutoencoderKL) -> None:
     """Saves the pipeline, its shared embedder copied into every block."""
     for block in transformer.transformer_blocks:
         block.norm1.emb = copy.deepcopy(block.norm1.emb)
     labels = {str(place): name for place, (name, _) in enumerate(bank())}
-
-    def write(folder: Path) -> None:
-        DiTPipeline(transformer, vae, schedule()).save_pretrained(folder)
-        index = folder / "model_index.json"
-        write_json(index, read_json(index) | {"id2label": labels})
-
-    swap_in("dit", write)
+    DiTPipeline(transformer, vae, schedule()).save_pretrained(folder)
+    index = folder / "model_index.json"
+    write_json(index, read_json(index) | {"id2label": labels})
 
 
-def main() -> None:
+def autoencoder() -> AutoencoderKL:
+    """The bundled one, frozen."""
+    return AutoencoderKL.from_pretrained(BUNDLED / "autoencoder").eval().requires_grad_(False)
+
+
+def fit(name: str, latents: Tensor, labels: Tensor, steps: int) -> tuple[torch.nn.Module, float]:
+    """A transformer trained on scaled latents [n, 4, 8, 8] of ten classes, and the seconds that it took."""
     torch.manual_seed(0)
-    vae = AutoencoderKL.from_pretrained(BUNDLED / "autoencoder").eval().requires_grad_(False)
-    latents, labels = cached_latents(vae, torch.Generator().manual_seed(0))
     alphas = schedule().alphas_cumprod
     model = build()
 
@@ -95,8 +95,14 @@ def main() -> None:
             found = model(signal * clean + sigma * noise, timestep=t, class_labels=told).sample
         return (found.float() - (signal * noise - sigma * clean)).square().mean()
 
-    averaged, seconds = train("dit", model, loss, steps=STEPS, rate=1.5e-3, decay=0.999)
-    save(averaged, vae)
+    return train(name, model, loss, steps=steps, rate=1.5e-3, decay=0.999)
+
+
+def main() -> None:
+    vae = autoencoder()
+    latents, labels = cached_latents(vae, torch.Generator().manual_seed(0))
+    averaged, seconds = fit("dit", latents, labels, STEPS)
+    swap_in("dit", lambda folder: save(folder, averaged, vae))
     parameters = sum(weight.numel() for weight in averaged.parameters())
     write_metrics("dit", {"seconds": seconds, "transformer_parameters": parameters})
 

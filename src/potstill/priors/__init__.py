@@ -14,5 +14,6 @@ PRIORS = Table(
         "StableUnCLIPImg2ImgPipeline": "potstill.priors.unclip:UnCLIP",
         "StableDiffusionPipeline": "potstill.priors.stable_diffusion:StableDiffusion",
         "ClassLDMPipeline": "potstill.priors.ldm:LDM",
+        "LDMPipeline": "potstill.priors.unconditional:UnconditionalLDM",
     },
 )

@@ -61,6 +61,8 @@ class Prior(ABC):
 
     unused: tuple[str, ...] = ()
     """Parts of the pipeline that are not loaded."""
+    first_stage: str = "vae"
+    """The pipeline's name of the autoencoder."""
     guided_channels: int | None = None
     """How many latent channels, from the first, classifier-free guidance acts on; None is all."""
     offloaded: tuple[torch.device, str] | None = None
@@ -68,7 +70,7 @@ class Prior(ABC):
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
-        self.vae = pipe.vae.eval().requires_grad_(False)
+        self.vae = getattr(pipe, self.first_stage).eval().requires_grad_(False)
         self.alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod.float()
 
     @staticmethod

@@ -1,16 +1,22 @@
 """The published architectures by their configurations, without weights: for counting and for timing.
 
 Source: the checkpoints' own config.json, as facts: facebook/DiT-XL-2-256, stabilityai/stable-diffusion-2-1-unclip (the
-768 px model with ViT-H/14, as radames' img2img layout has it), Stable Diffusion 1.5, openai/clip-vit-large-patch14 and
-madebyollin/taesd. Values are what each class draws; build inside `torch.device("meta")` to have none.
+768 px model with ViT-H/14, as radames' img2img layout has it), Stable Diffusion 1.5, CompVis/ldm-celebahq-256,
+openai/clip-vit-large-patch14 and madebyollin/taesd. Values are what each class draws; build inside
+`torch.device("meta")` to have none.
 """
 
 from typing import Any
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.autoencoders.vq_model import VQModel
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.deprecated.latent_diffusion_uncond.pipeline_latent_diffusion_uncond import (
+    LDMPipeline,
+)
 from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import StableUnCLIPImg2ImgPipeline
@@ -99,6 +105,33 @@ def stable_diffusion_1_5() -> Any:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def faces() -> Any:
+    """The latent diffusion model of faces at 256 px, which knows no classes."""
+    unet = _put(
+        UNet2DModel,
+        sample_size=64,
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * 3,
+        up_block_types=("AttnUpBlock2D",) * 3 + ("UpBlock2D",),
+        block_out_channels=(224, 448, 672, 896),
+        attention_head_dim=32,
+    )
+    vqvae = _put(
+        VQModel,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(128, 256, 512),
+        layers_per_block=2,
+        sample_size=256,
+        num_vq_embeddings=8192,
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False
+    )
+    return _put(LDMPipeline, vqvae=vqvae, unet=unet, scheduler=scheduler)
 
 
 def autoencoder(size: int) -> AutoencoderKL:

@@ -6,7 +6,7 @@ They are known by their captions alone: what a figure varies is the source's, th
 from dataclasses import dataclass
 from functools import partial
 
-from potstill.recipes.study import Arm, Study
+from potstill.recipes.study import Arm, Over, Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,8 @@ class World:
     leading: str
     """The objective of the figures that show only one."""
     steps: tuple[str, ...]
+    others: Over
+    """A denoiser of other images."""
 
 
 FULL = World(
@@ -25,8 +27,15 @@ FULL = World(
     prefix="imagenet-",
     leading="mtt",
     steps=("5", "10", "20", "35", "50"),
+    others={"method.canvas.prior": ("CompVis/ldm-celebahq-256",), "method.canvas.scale": ("1",)},
 )
-DIGITS = World(name="digits-ld3m", prefix="digits-", leading="dm", steps=("2", "5", "10", "20"))
+DIGITS = World(
+    name="digits-ld3m",
+    prefix="digits-",
+    leading="dm",
+    steps=("2", "5", "10", "20"),
+    others={"method.canvas.prior": ("runs/other-dit",)},
+)
 
 
 def _images(world: World) -> Study:
@@ -44,9 +53,12 @@ def _training(world: World) -> Study:
     recipe = f"{world.prefix}{world.leading}-ld3m"
     return Study(
         name=f"{world.name}-figure-3-training",
-        source="LD3M (arXiv:2403.03881), figure 3, without its model of faces, which knows no classes",
-        summary="a denoiser trained on the data, or not at all",
-        arms=(Arm(recipe=recipe, over={"method.canvas.pretrained": ("true", "false")}),),
+        source="LD3M (arXiv:2403.03881), figure 3, its faces those of CelebA-HQ in place of FFHQ",
+        summary="a denoiser trained on the data, on other images, or not at all",
+        arms=(
+            Arm(recipe=recipe, over={"method.canvas.pretrained": ("true", "false")}),
+            Arm(recipe=recipe, over=world.others),
+        ),
     )
 
 
