@@ -1,40 +1,62 @@
-"""What an iteration of matching costs: ours against a loop over classes as the public code has it, in one run.
+"""What an iteration of matching costs: ours against plain loops as the public code has them, in turn, in one run.
 
-`python benchmarks/speed/matching.py` times gradient and distribution matching of digits at 1 and 10 images per class,
-one image step an iteration, ConvNet-3 of width 32 and 64 real images a class, and prints seconds and ratios with their
-range; trajectory matching, which has no loop over classes, is given in both of its forms. `--width`, `--batch`,
-`--ipc` and `--rounds` change the size of the run, `--data` takes other images (without trajectories): a loop over
-classes costs most where classes are many and batches small.
+`python benchmarks/speed/matching.py` times gradient, distribution and trajectory matching of digits at 1 and 10 images
+per class, one image step an iteration, ConvNet-3 of width 32 and 64 real images a class, and prints seconds and ratios
+with their range. Gradients and distributions go class by class in the plain way; trajectories know no classes, and
+their plain way unrolls a net whose parameters are one long vector. Either way has a process of its own, ours with the
+memory setting of the command line. `--width`, `--batch`, `--ipc` and `--rounds` change the size of the run, `--data`
+takes other images (without trajectories): a loop over classes costs most where classes are many and batches small.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from potstill.buffers import make_buffer
 from potstill.canvas.pixels import Pixels, PixelSurface
+from potstill.core.memory import keep_freed_memory
 from potstill.data import load
 from potstill.data.real import RealData
 from potstill.distilled import Slot
 from potstill.nets.spec import Net, build
-from potstill.objectives import Matcher
 from potstill.objectives.batches import RealBatches
 from potstill.objectives.distribution import DistributionMatching
-from potstill.objectives.experts import Experts
+from potstill.objectives.experts import Buffer, Experts
 from potstill.objectives.gradient import GradientMatching
 from potstill.objectives.trajectory import TrajectoryMatching
 
 Step = Callable[[int], None]
+NAMES, STEPS = ("DC", "DM", "MTT"), 10
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large an iteration is; without a `buffer` there are no trajectories."""
+
+    data: str
+    width: int
+    batch: int
+    buffer: str | None
+
+    @property
+    def net(self) -> str:
+        """The net matched with."""
+        return f"convnet-3-instance-w{self.width}"
 
 
 def plain_gradient(net: nn.Module, images: Tensor, labels: Tensor, real: RealBatches, count: int) -> None:
@@ -63,31 +85,64 @@ def plain_distribution(net: nn.Module, images: Tensor, labels: Tensor, real: Rea
     loss.backward()
 
 
-def plain(work: Callable[..., None], real: RealData, ipc: int, width: int, count: int) -> Step:
+def plain_trajectory(net: nn.Module, images: Tensor, labels: Tensor, buffer: Buffer, rate: Tensor) -> None:
+    """Ten steps of a net that is one long vector, cut into its parameters again at each."""
+    shapes = {name: value.shape for name, value in net.named_parameters()}
+
+    def whole(values: Any) -> Tensor:
+        return torch.cat([values[name].flatten() for name in shapes])
+
+    start, target = (whole(values) for values in buffer.expert(0, 0, 1))
+    moving = start.clone().requires_grad_()
+    for _ in range(STEPS):
+        parts = moving.split([shape.numel() for shape in shapes.values()])
+        values = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        order = torch.randperm(len(images))
+        logits = functional_call(net, values, (images[order],))
+        loss = functional.cross_entropy(logits, labels[order])
+        (slope,) = torch.autograd.grad(loss, moving, create_graph=True)
+        moving = moving - rate * slope
+    apart = functional.mse_loss(moving, target, reduction="sum") / (start - target).square().sum()
+    apart.backward()
+
+
+@cache
+def plain(name: str, ipc: int, size: Size) -> Step:
     """An iteration of a plain loop."""
-    surface = start(real, ipc)
-    labels = torch.arange(len(real.classes)).repeat_interleave(ipc)
+    real = load(size.data)
+    surface, labels = start(real, ipc)
     batches = RealBatches.of(real, 32, "cpu")
+    buffer = Buffer.load(Path(size.buffer)) if size.buffer else None
+    rate = torch.tensor(0.01, requires_grad=True)
 
     def step(turn: int) -> None:
-        net = build(
-            Net.parse(f"convnet-3-instance-w{width}"),
-            len(real.classes),
-            32,
-            torch.Generator().manual_seed(turn),
-        )
-        if work is plain_distribution:
-            net.requires_grad_(False)
-        work(net, surface.images(slice(0, len(labels))), labels, batches, count)
+        net = build(Net.parse(size.net), len(real.classes), 32, torch.Generator().manual_seed(turn))
+        images = surface.images(slice(0, len(labels)))
+        if name == "DC":
+            plain_gradient(net, images, labels, batches, size.batch)
+        elif name == "DM":
+            plain_distribution(net.requires_grad_(False), images, labels, batches, size.batch)
+        elif buffer:
+            plain_trajectory(net, images, labels, buffer, rate)
 
     return step
 
 
-def ours(matcher: Matcher, real: RealData, ipc: int) -> Step:
+@cache
+def ours(name: str, ipc: int, size: Size) -> Step:
     """An iteration of ours."""
-    surface = start(real, ipc)
-    labels = torch.arange(len(real.classes)).repeat_interleave(ipc)
-    values = [one.value for one in surface.learned.values()]
+    real = load(size.data)
+    surface, labels = start(real, ipc)
+    ready = {"images_per_class": ipc, "size": 32, "seed": 0, "device": "cpu"}
+    objectives = {
+        "DC": GradientMatching(net=size.net, batch=size.batch, outer=1),
+        "DM": DistributionMatching(net=size.net, batch=size.batch, operations=()),
+        "MTT": TrajectoryMatching(
+            buffer=size.buffer or "", steps=STEPS, expert_epochs=1, max_start=1, operations=()
+        ),
+    }
+    matcher = objectives[name].prepare(real, **ready)
+    values = [one.value for one in (surface.learned | matcher.learned).values()]
 
     def step(turn: int) -> None:
         matcher.begin(turn)
@@ -97,34 +152,19 @@ def ours(matcher: Matcher, real: RealData, ipc: int) -> Step:
     return step
 
 
-def start(real: RealData, ipc: int) -> PixelSurface:
-    """Pixels of real images, 32 a side."""
+def start(real: RealData, ipc: int) -> tuple[PixelSurface, Tensor]:
+    """Pixels of real images, 32 a side, and their labels."""
     slots = [Slot(key, index) for key in real.classes.keys for index in range(ipc)]
-    return Pixels(size=32).prepare(real, slots, seed=0, device="cpu")
+    labels = torch.arange(len(real.classes)).repeat_interleave(ipc)
+    return Pixels(size=32).prepare(real, slots, seed=0, device="cpu"), labels
 
 
-def arms(
-    real: RealData, ipc: int, width: int, count: int, buffer: str | None
-) -> dict[str, tuple[Step, Step]]:
-    """What is compared: a name, the slower way and ours; trajectories where there is a buffer."""
-    net = f"convnet-3-instance-w{width}"
-    ready = {"images_per_class": ipc, "size": 32, "seed": 0, "device": "cpu"}
-    gradient = GradientMatching(net=net, batch=count, outer=1).prepare(real, **ready)
-    distribution = DistributionMatching(net=net, batch=count, operations=()).prepare(real, **ready)
-    compared = {
-        "DC": (plain(plain_gradient, real, ipc, width, count), ours(gradient, real, ipc)),
-        "DM": (plain(plain_distribution, real, ipc, width, count), ours(distribution, real, ipc)),
-    }
-    if buffer is None:
-        return compared
-    trajectory = [
-        TrajectoryMatching(buffer=buffer, steps=10, expert_epochs=1, max_start=1, unroll=unroll).prepare(
-            real, **ready
-        )
-        for unroll in ("full", "constant")
-    ]
-    full, constant = (ours(one, real, ipc) for one in trajectory)
-    return compared | {"MTT, full against constant memory": (full, constant)}
+def seconds(way: Callable[[str, int, Size], Step], name: str, ipc: int, size: Size, turn: int) -> float:
+    """What an iteration takes on the clock, made ready before."""
+    step = way(name, ipc, size)
+    started = time.perf_counter()
+    step(turn)
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -142,28 +182,30 @@ def main() -> None:
     shown = Table(
         "", "images per class", "plain: s", "ours: s", "ratio (median)", "lowest to highest", title=title
     )
-    with tempfile.TemporaryDirectory() as folder:
-        experts = Experts(net=f"convnet-3-instance-w{chosen.width}", count=1, epochs=1)
-        buffer = str(Path(folder) / "buffer") if chosen.data == "digits" else None
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(1, spawn) as slow,
+        ProcessPoolExecutor(1, spawn, keep_freed_memory) as fast,
+    ):
+        buffer = Path(folder) / "buffer" if chosen.data == "digits" else None
+        size = Size(chosen.data, chosen.width, chosen.batch, str(buffer) if buffer else None)
         if buffer:
-            make_buffer(real, Path(buffer), experts)
+            make_buffer(real, buffer, Experts(net=size.net, count=1, epochs=1))
         for ipc in chosen.ipc:
-            pairs = arms(real, ipc, chosen.width, chosen.batch, buffer)
-            for name, pair in pairs.items():
-                times = [[timed(partial(step, turn)) for step in pair] for turn in range(chosen.rounds + 1)]
-                ratios = [slow / fast for slow, fast in times[1:]]
-                slow, fast = (statistics.median(column) for column in zip(*times[1:], strict=True))
+            for name in NAMES if buffer else NAMES[:-1]:
+                times = [
+                    tuple(
+                        process.submit(seconds, way, name, ipc, size, turn).result()
+                        for process, way in ((slow, plain), (fast, ours))
+                    )
+                    for turn in range(chosen.rounds + 1)
+                ][1:]
+                ratios = [one / other for one, other in times]
+                middle = [f"{statistics.median(column):.3f}" for column in zip(*times, strict=True)]
                 spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-                cells = [name, str(ipc), f"{slow:.3f}", f"{fast:.3f}", f"{statistics.median(ratios):.2f}"]
-                shown.add_row(*cells, spread)
+                shown.add_row(name, str(ipc), *middle, f"{statistics.median(ratios):.2f}", spread)
     Console(width=120).print(shown)
-
-
-def timed(work: Callable[[], None]) -> float:
-    """Seconds on the clock."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
