@@ -27,8 +27,8 @@ from potstill.core.settings import to_plain
 from potstill.data.digits import digits
 from potstill.encoders import Encoder
 from potstill.evaluation import PROTOCOLS
-from potstill.evaluation.completeness import completeness
 from potstill.evaluation.record import Evaluation
+from potstill.evaluation.shown import shown
 from potstill.nets.spec import Net
 from potstill.nets.store import load_net
 from potstill.pipeline import distill_recipe, evaluate_set
@@ -128,9 +128,7 @@ def main() -> None:
         if size == SET:
             images, labels = made.images(), made.labels(real.classes.keys)
             seen = {
-                judge: to_plain(
-                    completeness(images, labels, encoder=encoder, space=space, teacher=teacher.module)
-                )
+                judge: to_plain(shown(images, labels, encoder=encoder, space=space, teacher=teacher.module))
                 for judge, (encoder, space) in zip(JUDGES, judges, strict=True)
             }
             facts = {
@@ -189,8 +187,8 @@ def written() -> str:
 
 
 COLUMNS = {
-    "complete (clip)": (JUDGES[0], "complete"),
-    "complete (referee)": (JUDGES[1], "complete"),
+    "every phrase (clip)": (JUDGES[0], "every"),
+    "every phrase (referee)": (JUDGES[1], "every"),
     "cosine (clip)": (JUDGES[0], "score"),
     "spread (clip)": (JUDGES[0], "spread"),
     "spread (referee)": (JUDGES[1], "spread"),

@@ -1,8 +1,9 @@
-"""Informing in few steps: concept score and completeness of digits against the number of steps, by solver.
+"""Informing in few steps: what digits show against the number of steps, by solver.
 
 `python benchmarks/accuracy/few_steps.py` samples the same 50 digits (the same noise) without informing, informed with
 the weight that 50 steps have, and with that weight times 50 / steps, and prints what an encoder that guided nothing
-sees: the mean cosine to the class's concepts, the share of complete images and the share that the teacher names right.
+sees: the mean cosine to the class's concepts, the share of images that show every phrase, and the share that the
+teacher names right.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.data.digits import digits
 from potstill.distilled import Slot
 from potstill.encoders import Encoder
-from potstill.evaluation.completeness import Completeness, completeness
+from potstill.evaluation.shown import Shown, shown
 from potstill.methods.guided import ConceptTerm, Guided
 from potstill.nets.store import load_net
 from potstill.recipes import RECIPES
@@ -39,7 +40,7 @@ def main() -> None:
     teacher = load_net("digits/teacher").module
     slots = [Slot(key, index) for key in real.classes.keys for index in range(chosen.ipc)]
     labels = torch.arange(10).repeat_interleave(chosen.ipc)
-    table = Table("solver", "steps", "arm", "weight", "concept cosine", "complete", "teacher")
+    table = Table("solver", "steps", "arm", "weight", "concept cosine", "every phrase", "teacher")
     for solver in chosen.solvers:
         for steps in chosen.steps:
             term = method.terms[0]
@@ -53,7 +54,7 @@ def main() -> None:
                 asked = replace(method, terms=terms, steps=steps, solver=solver)
                 made = asked.prepare(real, seed=0, images_per_class=chosen.ipc, device="cpu").make(slots)
                 images = torch.stack([one.image for one in made])
-                seen = completeness(images, labels, encoder=encoder, space=space, teacher=teacher)
+                seen = shown(images, labels, encoder=encoder, space=space, teacher=teacher)
                 weight = f"{terms[0].pace.weight:.3f}" if terms else "-"
                 cosine, whole, right = cells(seen)
                 table.add_row(solver, str(steps), name, weight, cosine, whole, right)
@@ -61,9 +62,9 @@ def main() -> None:
     Console(width=120).print(table)
 
 
-def cells(seen: Completeness) -> tuple[str, str, str]:
+def cells(seen: Shown) -> tuple[str, str, str]:
     """Numbers as shown."""
-    return f"{seen.score:.3f}", f"{100 * seen.complete:.0f} %", f"{100 * seen.right:.0f} %"
+    return f"{seen.score:.3f}", f"{100 * seen.every:.0f} %", f"{100 * seen.right:.0f} %"
 
 
 if __name__ == "__main__":

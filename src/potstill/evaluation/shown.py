@@ -15,15 +15,15 @@ RANGE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completeness:
+class Shown:
     """What an encoder and a teacher see in a set's images.
 
-    complete: the share of images whose every concept scores at least what 95 per cent of real images of the class
-    reach. score: the mean cosine to the concepts. spread: the mean of 1 - cosine over pairs of images of a class,
+    every: the share of images that show every concept: each scores at least what 95 per cent of real images of the
+    class reach. score: the mean cosine to the concepts. spread: the mean of 1 - cosine over pairs of images of a class,
     None for one image a class. right: the share that the teacher names right; sure: its mean confidence.
     """
 
-    complete: float
+    every: float
     score: float
     spread: float | None
     right: float
@@ -32,22 +32,22 @@ class Completeness:
 
 
 @torch.no_grad()
-def completeness(
+def shown(
     images: Tensor,
     labels: Tensor,
     *,
     encoder: Encoder,
     space: ConceptSpace,
     teacher: Callable[[Tensor], Tensor],
-) -> Completeness:
+) -> Shown:
     """Measures images, uint8 [n, 3, h, w], of classes `labels` [n] by one encoder and one teacher."""
     pixels = images.float().to(encoder.device) / 255
     embedded = in_blocks(encoder.images, pixels)
     scores = (embedded[:, None] * space.texts[labels]).sum(2)
     floors = torch.stack([seen.quantile(RANGE, dim=0) for seen in space.real])[labels]
     sure = in_blocks(teacher, pixels).softmax(1)
-    return Completeness(
-        complete=float((scores >= floors).all(1).float().mean()),
+    return Shown(
+        every=float((scores >= floors).all(1).float().mean()),
         score=float(scores.mean()),
         spread=_mean_spread(embedded, labels),
         right=float((sure.argmax(1) == labels).float().mean()),
