@@ -78,5 +78,7 @@ def test_the_cache_tells_models_apart(tiny_clip, tmp_path):
 
 
 def test_a_wrong_place_is_named(tmp_path):
-    with pytest.raises(PotstillError, match="cannot load the CLIP"):
+    with pytest.raises(PotstillError, match=f"cannot load the CLIP .* from {tmp_path}: "):
         Encoder.from_pretrained(str(tmp_path))
+    with pytest.raises(PotstillError, match="from the hub, as there is no folder runs/clip: "):
+        Encoder.from_pretrained("runs/clip")

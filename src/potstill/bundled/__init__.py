@@ -39,5 +39,11 @@ def resolve(source: str) -> str:
     raise unknown("model", source, [*shipped, "a folder", "a hub id owner/name"])
 
 
+def whence(source: str) -> str:
+    """Where a model that could not be loaded was looked for, in words."""
+    place = resolve(source)
+    return place if Path(place).is_dir() else f"the hub, as there is no folder {place}"
+
+
 def _worlds() -> set[str]:
     return {name.split("/")[0] for name in models()}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from potstill.bundled import resolve
+from potstill.bundled import resolve, whence
 from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError
 from potstill.core.files import write_whole
@@ -57,7 +57,7 @@ class Encoder:
             tokenizer = CLIPTokenizer.from_pretrained(place)
             processor = CLIPImageProcessor.from_pretrained(place)
         except (OSError, ValueError) as error:
-            raise PotstillError(f"cannot load the CLIP {source!r} from {place}: {error}") from error
+            raise PotstillError(f"cannot load the CLIP {source!r} from {whence(source)}: {error}") from error
         return cls(model.to(device), tokenizer, processor, cache=cache)
 
     @property

@@ -72,6 +72,8 @@ class TrajectoryMatching:
         Raises PotstillError where its classes, size or epochs don't fit, and for a net with dropout, whose steps
         can't be taken twice alike.
         """
+        if not (Path(self.buffer) / BUFFER).is_file():
+            raise PotstillError(f"{self.buffer} holds no experts: `potstill buffer {self.buffer}` makes them")
         buffer = Buffer.load(Path(self.buffer))
         held, file = buffer.contents, buffer.folder / BUFFER
         for label, (theirs, ours) in enumerate(zip_longest(held.classes, real.classes.keys)):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from potstill.bundled import resolve
+from potstill.bundled import resolve, whence
 from potstill.core.errors import PotstillError, unknown
 from potstill.priors.prior import Prior
 
@@ -31,7 +31,9 @@ def hollow(source: str) -> Prior:
         parts = {name: _part(place, name, *entry) for name, entry in named.items()}
         return PRIORS[kind](SimpleNamespace(components=parts, **parts))
     except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
-        raise PotstillError(f"cannot read the configurations of {source!r} in {place}: {error}") from error
+        raise PotstillError(
+            f"cannot read the configurations of {source!r} in {whence(source)}: {error}"
+        ) from error
 
 
 def hollow_clip(source: str) -> Any:
@@ -43,7 +45,9 @@ def hollow_clip(source: str) -> Any:
         with torch.device("meta"):
             return CLIPModel(CLIPConfig.from_pretrained(place)).eval().requires_grad_(False)
     except (OSError, ValueError) as error:
-        raise PotstillError(f"cannot read the configuration of the CLIP {source!r}: {error}") from error
+        raise PotstillError(
+            f"cannot read the configuration of the CLIP {source!r} in {whence(source)}: {error}"
+        ) from error
 
 
 def hollow_tiny(source: str) -> Any:

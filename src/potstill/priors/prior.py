@@ -81,7 +81,7 @@ class Prior(ABC):
         """
         from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-        from potstill.bundled import resolve
+        from potstill.bundled import resolve, whence
         from potstill.priors import PRIORS
         from potstill.priors.groups import GROUPS, Groups
 
@@ -97,7 +97,9 @@ class Prior(ABC):
             without = {part: None for part in prior.unused if part in index}
             pipe = prior.pipeline().from_pretrained(place, dtype=dtype, use_safetensors=True, **without)
         except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise PotstillError(f"cannot load the pipeline {source!r} from {place}: {error}") from error
+            raise PotstillError(
+                f"cannot load the pipeline {source!r} from {whence(source)}: {error}"
+            ) from error
         return prior(pipe.to(device))
 
     @staticmethod

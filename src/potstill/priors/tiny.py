@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potstill.bundled import resolve
+from potstill.bundled import resolve, whence
 from potstill.core.errors import PotstillError
 
 
@@ -18,7 +18,9 @@ def load_tiny(source: str, device: str, dtype: torch.dtype) -> Any:
     try:
         model = AutoencoderTiny.from_pretrained(place, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError) as error:
-        raise PotstillError(f"cannot load the AutoencoderTiny {source!r} from {place}: {error}") from error
+        raise PotstillError(
+            f"cannot load the AutoencoderTiny {source!r} from {whence(source)}: {error}"
+        ) from error
     return typing.cast(Any, model).eval().requires_grad_(False).to(device)
 
 
