@@ -53,7 +53,12 @@ STUDENTS = (
 """The first is the net that the sets are made with."""
 MADE_WITH = Net.parse(STUDENTS[0]).label
 OBJECTIVES = ("dc", "dm", "mtt")
-CANVASES = {"pixels": "", "latents": "-latents", "GLaD": "-glad", "LD3M": "-ld3m"}
+CANVASES = {
+    "pixels": "",
+    "latents": "-latents",
+    "GAN codes (GLaD)": "-glad",
+    "diffusion chain (LD3M)": "-ld3m",
+}
 """What is learned, and how its arms' names end."""
 USUAL = "dc@1"
 
@@ -144,7 +149,7 @@ def summary(evaluations: list[Evaluation]) -> str:
             "",
             "Mean accuracy %: ConvNet-3 / mean of the unseen.",
             "",
-            "| | pixels | latents | GAN codes (GLaD) | chain (LD3M) |",
+            f"| | {' | '.join(CANVASES)} |",
             "|---|--:|--:|--:|--:|",
         ]
         for objective in OBJECTIVES:

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from digits import QUESTIONS
+from matching import CANVASES, seen, unseen
 
 from potstill.core.files import write_text
 from potstill.evaluation.record import Evaluation, load_evaluations
+from potstill.evaluation.statistics import deviation, mean
 from potstill.nets.spec import Net
 from potstill.report.compare import Comparison, Row, compare, differences
 
@@ -45,13 +47,6 @@ METHODS = {
     "Minimax + concepts": "digits-minimax-concord",
 }
 MATCHED = ("dc", "dsa", "dm", "idm", "mtt")
-CANVASES = {
-    "pixels": "",
-    "latents": "-latents",
-    "GAN codes (GLaD)": "-glad",
-    "diffusion chain (LD3M)": "-ld3m",
-}
-MATCHED_WITH = Net.parse("convnet-3-instance-w32").label
 PUBLISHED = {
     "random": {1: 14.4, 10: 26.0, 50: 43.4},
     "herding": {1: 21.5, 10: 31.6, 50: 40.4},
@@ -117,20 +112,25 @@ def _difference(column: Comparison | None, baseline: str, arm: str) -> str:
 
 
 def _matched() -> Iterable[list[str]]:
-    judged = compare(_saved("matching/evaluations"))
+    """Sets' mean and deviation on the net that they are made with, and the mean over nets that they never saw."""
+    saved = _saved("matching/evaluations")
     for ipc in (1, 10):
-        column = next(
-            one for one in judged if (one.student, one.ipc, one.protocol) == (MATCHED_WITH, ipc, "dc@1")
-        )
+        reached = [one for one in saved if (one.ipc, one.protocol) == (ipc, "dc@1")]
         images = f"{ipc} image{'s' * (ipc > 1)}"
-        yield [
-            f"random real, {images}",
-            _cell(_row(column, "digits-random")),
-            *[ABSENT] * (len(CANVASES) - 1),
-        ]
+        empty = [ABSENT] * (len(CANVASES) - 1)
+        yield [f"random real, {images}", _on_nets(reached, "digits-random"), *empty]
         for objective in MATCHED:
-            cells = [_cell(_row(column, f"digits-{objective}{ending}")) for ending in CANVASES.values()]
-            yield [f"{objective.upper()}, {images}", *cells]
+            arms = [f"digits-{objective}{ending}" for ending in CANVASES.values()]
+            yield [f"{objective.upper()}, {images}", *(_on_nets(reached, arm) for arm in arms)]
+
+
+def _on_nets(reached: Sequence[Evaluation], arm: str) -> str:
+    own, others = list(seen(reached, arm).values()), list(unseen(reached, arm).values())
+    if not own:
+        return ABSENT
+    spread = deviation(own)
+    told = f"{100 * mean(own):.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
+    return told + (f" / {100 * mean(others):.1f}" if others else "") + f" ({len(own)})"
 
 
 def _cifar10() -> Iterable[list[str]]:
