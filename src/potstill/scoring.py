@@ -17,7 +17,8 @@ from potstill.core.fingerprint import fingerprint
 from potstill.core.progress import OnStep, Step, silent
 from potstill.data.real import RealData, Split
 from potstill.distilled import DistilledSet
-from potstill.distilled.set import METADATA, folder_name
+from potstill.distilled.folders import folder_name
+from potstill.distilled.set import METADATA
 from potstill.evaluation.evaluate import Subject, evaluate
 from potstill.evaluation.pool import Pool, Wanted, gather
 from potstill.evaluation.protocol import Protocol, Setting

@@ -13,7 +13,7 @@ from potstill.core.files import read_json, write_json
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.settings import from_plain, replace_at, to_plain
 from potstill.data.real import RealData
-from potstill.distilled.set import folder_name
+from potstill.distilled.folders import folder_name
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.record import Evaluation
 from potstill.nets.spec import Net

@@ -5,12 +5,10 @@ import json
 import datasets
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from potstill.core.errors import PotstillError
 from potstill.distilled import DistilledSet, Manifest, Slot, Writer
-from potstill.distilled.set import folder_name
+from potstill.distilled.folders import folder_name
 
 KEYS = ("0", "T-shirt/top", "../etc", "naïve 猫", "CON")
 
@@ -55,20 +53,6 @@ def test_no_class_key_leaves_the_folder(tmp_path):
     fill(tmp_path / "set").finish()
     files = [file for file in tmp_path.rglob("*.png")]
     assert len(files) == 15 and all((tmp_path / "set" / "train") in file.parents for file in files)
-
-
-@pytest.mark.parametrize("key", ["con", "NUL", "Aux.txt", "com1", "lpt9.a.b", "con ."])
-def test_a_device_of_windows_is_no_folder(key):
-    assert folder_name(key).startswith("class-") and folder_name(key) != folder_name(key.swapcase())
-    assert folder_name(f"x{key.strip(' .')}") == f"x{key.strip(' .')}"
-
-
-@given(st.text(max_size=300))
-def test_folder_names_are_safe_and_apart(key):
-    name = folder_name(key)
-    assert name and len(name) <= 200 and name not in (".", "..")
-    assert not set(name) & set('/\\:*?"<>|\0')
-    assert folder_name(key + "x") != name
 
 
 def test_the_first_images_of_a_set_are_a_set(tmp_path):

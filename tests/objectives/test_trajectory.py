@@ -316,7 +316,9 @@ def test_a_buffer_that_does_not_fit_is_named(real, buffer, tmp_path):
         settings.prepare(real, images_per_class=2, size=16, seed=0, device="cpu")
     with pytest.raises(PotstillError, match="holds 4 epochs; max_start 4 and expert_epochs 2 need 5"):
         ready(dataclasses.replace(settings, max_start=4), real)
-    with pytest.raises(PotstillError, match="nowhere holds no experts: `potstill buffer .*nowhere` makes them"):
+    with pytest.raises(
+        PotstillError, match="nowhere holds no experts: `potstill buffer .*nowhere` makes them"
+    ):
         ready(dataclasses.replace(settings, buffer=str(tmp_path / "nowhere")), real)
     vit = Experts(net="vit-w64", count=1, epochs=5)
     place = save_buffer(tmp_path, [[{}] * 6], experts=vit, size=16)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise PotstillError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def tells_case(folder: Path) -> bool:
+    """Whether two files of a folder may differ in upper and lower case alone, as on most of Linux."""
+    with tempfile.NamedTemporaryFile(prefix=".case-", dir=folder) as probe:
+        return not Path(probe.name).with_name(Path(probe.name).name.swapcase()).exists()
 
 
 def write_text(path: Path, text: str) -> None:

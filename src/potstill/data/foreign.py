@@ -14,7 +14,8 @@ from potstill.data.matching import class_order, match_classes
 from potstill.data.real import Classes, RealData, Split
 from potstill.distilled import DistilledSet, Manifest
 from potstill.distilled.evaluable import Evaluable
-from potstill.distilled.set import MANIFEST, folder_name
+from potstill.distilled.folders import folder_name
+from potstill.distilled.set import MANIFEST
 
 
 @dataclass(frozen=True, eq=False)

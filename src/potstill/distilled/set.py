@@ -1,8 +1,6 @@
 """What a finished distilled set is, and how it is read and verified."""
 
-import hashlib
 import json
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +16,12 @@ from torch import Tensor
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, read_lines, sha256
 from potstill.core.settings import from_plain
+from potstill.distilled.folders import folder_name
 from potstill.distilled.mosaic import unfolded
 
 FORMAT = 1
 MANIFEST, METADATA, PARTIAL = "potstill.json", "metadata.jsonl", "metadata.partial.jsonl"
 EXACT = "images.safetensors"
-RESERVED = {
-    "CON",
-    "PRN",
-    "AUX",
-    "NUL",
-    *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10)),
-}
-"""Names that Windows keeps for devices, whatever their ending."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -219,12 +210,3 @@ def read_records(file: Path) -> list[Record]:
         except (ValueError, KeyError) as error:
             raise PotstillError(f"{file}, line {number}: not a record ({error!r})") from None
     return records
-
-
-def folder_name(key: str) -> str:
-    """A class key as a folder name: itself where that is plain, percent-encoded where it is not."""
-    safe = urllib.parse.quote(key, safe=" -_()+,=@")
-    reserved = safe.split(".")[0].strip().upper() in RESERVED
-    if reserved or safe.startswith((".", " ")) or safe.endswith((".", " ")) or len(safe) > 200 or not safe:
-        return f"class-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    return safe

@@ -15,6 +15,7 @@ from torch import Tensor
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_lines, sha256, write_json, write_text, write_whole
 from potstill.core.settings import to_plain
+from potstill.distilled.folders import hold_apart
 from potstill.distilled.set import (
     EXACT,
     MANIFEST,
@@ -32,7 +33,8 @@ DECIDING = ("format", "method", "data", "classes", "images_per_class", "size", "
 class Writer:
     """Opens a set's folder for making, or for going on where a killed run stopped.
 
-    Raises PotstillError where the folder holds something else or a set made with other settings.
+    Raises PotstillError where the folder holds something else or a set made with other settings, and where its disk
+    would lay two classes into one folder.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -44,6 +46,7 @@ class Writer:
             raise PotstillError(f"{folder} is not empty and not a distilled set: name another folder")
         else:
             write_json(folder / MANIFEST, to_plain(manifest))
+        hold_apart(manifest.classes["keys"], folder)
 
     def _go_on(self) -> None:
         begun = Manifest.load(self.folder)

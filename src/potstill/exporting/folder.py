@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from potstill.core.progress import OnStep, Step
 from potstill.distilled import DistilledSet
-from potstill.distilled.set import folder_name
+from potstill.distilled.folders import folder_name, hold_apart
 from potstill.report.card import image_folder
 
 
@@ -24,6 +24,7 @@ class Folder:
 
     def write(self, distilled: DistilledSet, folder: Path, on_step: OnStep) -> None:
         """One file an image; readers number the folders in the sorted order of their names, as classes.json says."""
+        hold_apart(distilled.manifest.classes["keys"], folder)
         total = len(distilled.records)
         for number, record in enumerate(distilled.records, 1):
             file = folder / record.slot.file_name
