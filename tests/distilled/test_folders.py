@@ -47,7 +47,9 @@ def begin(folder: Path) -> Writer:
 
 
 def test_classes_that_differ_in_case_have_folders_of_their_own(tmp_path: Path) -> None:
-    assert tells_case(tmp_path) and not list(tmp_path.iterdir())
+    if not tells_case(tmp_path):
+        pytest.skip("this disk knows one case")
+    assert not list(tmp_path.iterdir())
     assert {slot.file_name for slot in begin(tmp_path / "set").missing} == {
         f"train/{key}/00000.png" for key in LETTERS
     }
