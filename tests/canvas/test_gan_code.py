@@ -141,5 +141,5 @@ def test_what_does_not_fit_is_named(real, folder, tmp_path):
     with pytest.raises(PotstillError, match="unknown class of the generator '4'"):
         ready(GanCode(generator=folder), digits().select("4"), [Slot("4", 0)])
     (tmp_path / "net.pkl").write_bytes(pickle.dumps({}))
-    with pytest.raises(PotstillError, match="net.pkl is a pickle.*trust_pickle=true"):
+    with pytest.raises(PotstillError, match="net.pkl is a pickle.*--trust-pickle"):
         ready(GanCode(generator=str(tmp_path / "net.pkl")), real)

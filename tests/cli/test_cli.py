@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -226,3 +227,20 @@ def test_a_log_has_a_line_of_progress_every_half_minute(capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[:2] for line in lines] == [["distill", f"{n}/100"] for n in (31, 62, 93)]
     assert all("loss 0.0" in line for line in lines)
+
+
+def test_a_pickle_runs_only_where_the_command_says_so(tmp_path):
+    file = tmp_path / "imagenet128.pkl"
+    file.write_bytes(pickle.dumps({}))
+    words = [
+        "distill",
+        "digits-dm-glad",
+        "--set",
+        f"method.canvas.generator={file}",
+        "--out",
+        tmp_path / "set",
+    ]
+    refused, trusted = potstill(*words), potstill(*words, "--trust-pickle")
+    assert refused.returncode == 2 and "is a pickle" in refused.stderr and "--trust-pickle" in refused.stderr
+    assert trusted.returncode == 2 and "needs module 'dnnlib'" in trusted.stderr
+    assert not (tmp_path / "set").exists()

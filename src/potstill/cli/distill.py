@@ -11,18 +11,22 @@ from potstill.cli.terminal import Data, Device, Json, Only, SkipBad, Test, emit,
 from potstill.core.errors import PotstillError
 from potstill.core.settings import from_plain, read_value, replace_at
 
+Method = Annotated[
+    str | None,
+    typer.Option(help="In place of a recipe: a method with its usual settings, and --set for the others."),
+]
+TrustPickle = Annotated[
+    bool,
+    typer.Option("--trust-pickle", help="Let a generator's pickle run its code here, with your rights."),
+]
+
 
 def distill(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's name (`potstill list recipes`).")] = None,
     out: Annotated[Path, typer.Option(help="The set's folder; a killed run goes on in it.")] = Path(
         "runs/set"
     ),
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="In place of a recipe: a method with its usual settings, and --set for the others."
-        ),
-    ] = None,
+    method: Method = None,
     data: Data = None,
     test: Test = None,
     classes: Only = None,
@@ -33,6 +37,7 @@ def distill(
         typer.Option("--set", help="Change a field: method.scale=2, method.terms.0.pace.weight=0.2"),
     ] = None,
     prior: Annotated[str | None, typer.Option(help="Short for --set method.prior=...")] = None,
+    trust_pickle: TrustPickle = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Count parameters, operations and time of a sampled method and stop."),
@@ -53,7 +58,8 @@ def distill(
     from potstill.pipeline import distill_recipe
 
     changes = {"data": data, "classes": classes, "images_per_class": ipc, "seed": seed}
-    asked = [*(settings or []), *([f"method.prior={prior}"] if prior else [])]
+    short = {"method.prior": prior, "method.canvas.trust_pickle": "true" if trust_pickle else None}
+    asked = [*(settings or []), *(f"{field}={value}" for field, value in short.items() if value)]
     chosen = resolved(recipe, method, changes, asked)
     if dry_run:
         _count(chosen, tflops, as_json)

@@ -75,8 +75,8 @@ def read_pickle(file: Path, device: str, trust: bool) -> StyleGanXl:
     if not trust:
         raise PotstillError(
             f"{file} is a pickle: opening it runs whatever code it carries on your machine, with your rights. If you "
-            "trust where it came from, say so with trust_pickle=true, with the StyleGAN-XL source on PYTHONPATH so "
-            f"that its modules {' and '.join(MODULES)} can be imported."
+            "trust where it came from, say so with --trust-pickle (trust_pickle=True), with the StyleGAN-XL source on "
+            f"PYTHONPATH so that its modules {' and '.join(MODULES)} can be imported."
         )
     try:
         for module in MODULES:
