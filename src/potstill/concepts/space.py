@@ -75,7 +75,7 @@ class ConceptSpace:
                 tuple(entry.concepts[row] for row in rows) for entry, rows in zip(entries, kept, strict=True)
             ),
             torch.stack(chosen),
-            (names @ names.T).masked_fill(same, -torch.inf),
+            (names @ names.T).cpu().masked_fill(same, -torch.inf),
             tuple(seen @ text.T for seen, text in zip(images, chosen, strict=True)),
             tuple(spread(seen) for seen in images),
         )
