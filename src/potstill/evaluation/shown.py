@@ -41,7 +41,7 @@ def shown(
     teacher: Callable[[Tensor], Tensor],
 ) -> Shown:
     """Measures images, uint8 [n, 3, h, w], of classes `labels` [n] by one encoder and one teacher."""
-    pixels = images.float().to(encoder.device) / 255
+    pixels, labels = images.float().to(encoder.device) / 255, labels.to(encoder.device)
     embedded = in_blocks(encoder.images, pixels)
     scores = (embedded[:, None] * space.texts[labels]).sum(2)
     floors = torch.stack([seen.quantile(RANGE, dim=0) for seen in space.real])[labels]
