@@ -13,6 +13,7 @@ from potstill.data.digits import digits
 from potstill.distilled import Slot
 from potstill.evaluation import PROTOCOLS
 from potstill.guidance.push import Pace
+from potstill.methods import Made
 from potstill.methods.guided import ConceptTerm, Guided
 from potstill.nets.spec import Net
 from potstill.nets.store import load_net
@@ -67,6 +68,16 @@ def test_the_teacher_knows_unseen_digits(real):
     with torch.no_grad():
         right = teacher.module(real.test.pixels(None, 32).float() / 255).argmax(1) == real.test.labels
     assert right.float().mean() >= 0.98
+
+
+def test_the_teacher_looks_at_images_of_another_size(witness, real):
+    rows = real.test.of_class(7)[:20].tolist()
+    slots = [Slot("7", place) for place in range(len(rows))]
+    small, whole = (
+        witness.describe(slots, [Made(one, {}) for one in real.test.pixels(rows, size)]) for size in (20, 32)
+    )
+    sure = [[note["teacher"] for note in notes] for notes in (small, whole)]
+    assert sum(sure[0]) / len(rows) > 0.8 and sure[0] != sure[1]
 
 
 def test_the_autoencoder_keeps_unseen_digits(real):

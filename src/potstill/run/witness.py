@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.concepts.spread import spread
@@ -34,17 +35,18 @@ class Witness:
     encoder: Encoder
     space: ConceptSpace
     teacher: nn.Module | None
+    side: int = 0
+    """The teacher's, in pixels."""
 
     @classmethod
     def prepare(cls, settings: Seen, real: RealData, *, device: str = "cpu") -> "Witness":
         """Loads the encoder and the teacher and ranks the concepts of every class."""
         encoder = Encoder.from_pretrained(settings.vocabulary.encoder, device=device)
         space = ConceptSpace.build(settings.vocabulary, encoder, real)
-        teacher = None
-        if settings.teacher is not None:
-            stored = load_net(settings.teacher).narrowed(real.classes)
-            teacher = stored.to(device).module
-        return cls(settings, encoder, space, teacher)
+        if settings.teacher is None:
+            return cls(settings, encoder, space, None)
+        stored = load_net(settings.teacher).narrowed(real.classes).to(device)
+        return cls(settings, encoder, space, stored.module, stored.size)
 
     @property
     def weights(self) -> Mapping[str, str]:
@@ -76,10 +78,18 @@ class Witness:
             for label, row in zip(labels.tolist(), scores, strict=True)
         ]
         if self.teacher is not None:
-            sure = in_blocks(self.teacher, pixels).softmax(1).gather(1, labels[:, None])[:, 0]
+            fitting = resized(pixels, self.side)
+            sure = in_blocks(self.teacher, fitting).softmax(1).gather(1, labels[:, None])[:, 0]
             for note, value in zip(notes, sure, strict=True):
                 note["teacher"] = round(float(value), 4)
         return notes
+
+
+def resized(pixels: Tensor, side: int) -> Tensor:
+    """Square images [n, 3, h, h] at `side` px, untouched where they have it."""
+    if pixels.shape[-1] == side:
+        return pixels
+    return functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def known(pairs: Iterable[tuple[str, float | None]]) -> Mapping[str, float]:
