@@ -156,7 +156,9 @@ def summary(evaluations: list[Evaluation]) -> str:
             arms = [f"digits-{objective}{ending}" for ending in CANVASES.values()]
             cells = [f"{_percent(seen(reached, arm))} / {_percent(unseen(reached, arm))}" for arm in arms]
             lines.append(f"| {objective.upper()} | {' | '.join(cells)} |")
-        lines += ["", *gaps(reached), "", *training(reached), ""]
+        for more in (gaps(reached), training(reached)):
+            lines += ["", *more] if more else []
+        lines.append("")
     return "\n".join(lines)
 
 

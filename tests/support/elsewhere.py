@@ -37,6 +37,7 @@ class Backend(_DummyBackendModule):
 
 
 _setup_privateuseone_for_python_backend(NAME, Backend())
+torch.__future__.set_overwrite_module_params_on_conversion(True)  # to set a wrapper's data leaves what it holds
 THERE = torch.device(NAME, 0)
 
 
