@@ -14,10 +14,11 @@ REFUSED = {
     "torch.zeros(3, device=THERE) + torch.zeros(3)": "tensors on elsewhere and on the CPU",
     "torch.zeros(3, device=THERE).masked_fill(torch.ones(3).bool(), 1)": "tensors on elsewhere and on the CPU",
     "torch.zeros(3)[torch.tensor([1], device=THERE)]": "an index on elsewhere",
-    "torch.randn(3, device=THERE, generator=torch.Generator())": "a generator of the CPU",
+    "torch.randn(3, device=THERE, generator=torch.Generator())": "the generator is of another device",
     "torch.zeros(3, device=THERE).numpy()": ".numpy() is not supported",
 }
 TAKEN = {
+    "torch.rand(3, device=THERE, generator=torch.Generator(THERE).manual_seed(0)).device": "elsewhere:0",
     "(torch.ones(3, device=THERE) * 2 + torch.tensor(1)).tolist()": "[3.0, 3.0, 3.0]",
     "torch.arange(3, device=THERE)[[2, 0]].cpu().numpy()": "[2 0]",
     "torch.zeros(3, device=THERE).copy_(torch.ones(3)).device": "elsewhere:0",

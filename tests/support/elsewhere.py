@@ -7,7 +7,7 @@ GPU, and the results are the CPU's to compare with. It belongs into a process of
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +37,9 @@ class Backend(_DummyBackendModule):
 
 
 _setup_privateuseone_for_python_backend(NAME, Backend())
-torch.__future__.set_overwrite_module_params_on_conversion(True)  # to set a wrapper's data leaves what it holds
+torch.__future__.set_overwrite_module_params_on_conversion(
+    True
+)  # to set a wrapper's data leaves what it holds
 THERE = torch.device(NAME, 0)
 
 
@@ -87,6 +89,17 @@ class Elsewhere(Tensor):
         return _run(func, args, kwargs or {})
 
 
+class Draws(torch.Generator):
+    """Generators of which those of the device are known: a dispatched one is another object around the same state."""
+
+    there: ClassVar[set[int]] = set()
+
+    def __new__(cls, device: Any = HERE) -> "Draws":
+        made = super().__new__(cls, HERE if _there(device) else device)
+        (cls.there.add if _there(device) else cls.there.discard)(made._cdata)
+        return made
+
+
 class Values(TorchFunctionMode):
     """Makes tensors of Python values, which torch does below every other mode."""
 
@@ -105,7 +118,8 @@ class Device(TorchDispatchMode):
     """While it is entered there is the device, in this thread and in those of pools that it gives work to."""
 
     def __enter__(self) -> "Device":
-        self.values, self.submit = Values(), ThreadPoolExecutor.submit
+        self.values, self.submit, self.draws = Values(), ThreadPoolExecutor.submit, torch.Generator
+        torch.Generator = Draws
         if not hasattr(self.submit, "everywhere"):
             ThreadPoolExecutor.submit = _everywhere(self.submit)
         self.values.__enter__()
@@ -114,7 +128,7 @@ class Device(TorchDispatchMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         self.values.__exit__(*error)
-        ThreadPoolExecutor.submit = self.submit
+        ThreadPoolExecutor.submit, torch.Generator = self.submit, self.draws
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
@@ -126,8 +140,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     away = [one for one in tensors if isinstance(one, Elsewhere)]
     _refuse_mixtures(func, args, tensors, away)
     there = _there(kwargs["device"]) if kwargs.get("device") is not None else bool(away)
-    if there and isinstance(kwargs.get("generator"), torch.Generator):
-        raise RuntimeError(f"{func}: a generator of the CPU draws for {NAME}")
+    draws = kwargs.get("generator")
+    if draws is not None and (draws._cdata in Draws.there) != there:
+        raise RuntimeError(f"{func}: the generator is of another device than what it draws")
     if _there(kwargs.get("device")):
         kwargs = kwargs | {"device": HERE} | ({"pin_memory": False} if "pin_memory" in kwargs else {})
     own, told = (tree_map_only(Elsewhere, lambda one: one.held, part) for part in (args, kwargs))

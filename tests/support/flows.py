@@ -211,7 +211,7 @@ JUDGED = {
     "hard-minimax@1": "resnetap-10-w8",
     "dc@1": NET,
     "dsa@1": NET,
-    "glad@1": "vgg-11-instance-w8",
+    "glad@1": "vit-w64",
 }
 ZCA = Matching(
     objective=DistributionMatching(net=NET, batch=4),
