@@ -244,3 +244,21 @@ def test_a_pickle_runs_only_where_the_command_says_so(tmp_path):
     assert refused.returncode == 2 and "is a pickle" in refused.stderr and "--trust-pickle" in refused.stderr
     assert trusted.returncode == 2 and "needs module 'dnnlib'" in trusted.stderr
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("distill", "digits-dit"),
+        ("evaluate", "absent", "--protocol", "dc@1"),
+        ("label", "absent"),
+        ("sweep", "digits-dit"),
+        ("teach", "absent"),
+        ("buffer", "absent"),
+        ("finetune", "minimax", "absent"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(words):
+    done = potstill(*words, "--device", "gpu")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: there is no device 'gpu' here. Allowed: cpu")

@@ -385,9 +385,10 @@ def test_what_ray_prints_stays_out_of_results(capsys):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (("local", 2, None), "--workers and --address are for --on ray"),
-        (("local", None, "auto"), "--workers and --address are for --on ray"),
-        (("rya", 2, None), "unknown executor 'rya'. Did you mean 'ray'"),
+        (("local", 2, None, "cpu"), "--workers and --address are for --on ray"),
+        (("local", None, "auto", "cpu"), "--workers and --address are for --on ray"),
+        (("local", None, None, "gpu"), "there is no device 'gpu' here"),
+        (("rya", 2, None, "cpu"), "unknown executor 'rya'. Did you mean 'ray'"),
     ],
 )
 def test_wrong_options_are_named(asked, message):
@@ -396,5 +397,5 @@ def test_wrong_options_are_named(asked, message):
 
 
 def test_options_become_the_executor():
-    assert executor("ray", 3, "host:1") == OnRay(workers=3, address="host:1")
-    assert executor("local", None, None) == InProcess()
+    assert executor("ray", 3, "host:1", "cuda") == OnRay(workers=3, address="host:1")
+    assert executor("local", None, None, "cpu") == InProcess()

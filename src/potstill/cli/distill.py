@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from potstill.cli.executors import Address, On, Workers, executor
-from potstill.cli.terminal import Data, Device, Json, Only, SkipBad, Test, emit, progress
+from potstill.cli.executors import Address, Device, On, Workers, executor
+from potstill.cli.terminal import Data, Json, Only, SkipBad, Test, emit, progress
 from potstill.core.errors import PotstillError
 from potstill.core.settings import from_plain, read_value, replace_at
 
@@ -64,7 +64,7 @@ def distill(
     if dry_run:
         _count(chosen, tflops, as_json)
         return
-    where = executor(on, workers, address)
+    where = executor(on, workers, address, device)
     with progress() as on_step:
         real = load(chosen.data, classes=chosen.classes, test=test, skip_bad=skip_bad, on_step=on_step)
         made = distill_recipe(chosen, out, real=real, device=device, batch=batch, on=where, on_step=on_step)

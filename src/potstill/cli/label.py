@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from potstill.cli.executors import Address, On, Workers, executor
-from potstill.cli.terminal import Device, Json, Only, Test, emit, progress, teacher_or_shipped
+from potstill.cli.executors import Address, Device, On, Workers, executor
+from potstill.cli.terminal import Json, Only, Test, emit, progress, teacher_or_shipped
 
 
 def label(
@@ -29,7 +29,7 @@ def label(
     from potstill.evaluation import PROTOCOLS
     from potstill.labelling import label_set
 
-    chosen, where = PROTOCOLS[protocol], executor(on, workers, address)
+    chosen, where = PROTOCOLS[protocol], executor(on, workers, address, device)
     done = []
     with progress() as on_step:
         real = load(data, classes=classes, test=test, on_step=on_step)

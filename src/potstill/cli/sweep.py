@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from potstill.cli.executors import Address, On, Workers, executor
-from potstill.cli.terminal import Device, Json, emit, progress
+from potstill.cli.executors import Address, Device, On, Workers, executor
+from potstill.cli.terminal import Json, emit, progress
 from potstill.core.errors import PotstillError, unknown
 
 
@@ -61,7 +61,7 @@ def sweep(
             epochs=epochs,
             device=device,
             batch=batch,
-            on=executor(on, workers, address),
+            on=executor(on, workers, address, device),
             on_step=on_step,
         )
     evaluations = made.evaluations(out)

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from potstill.core.devices import usable
 from potstill.core.progress import OnStep, Step
 from potstill.core.settings import to_plain
 
@@ -32,7 +33,7 @@ Data = Annotated[
 ]
 Test = Annotated[str | None, typer.Option(help="A folder of test images, where the data has none.")]
 Only = Annotated[str | None, typer.Option("--classes", help="A named subset or comma-separated class keys.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=usable)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that can't be read.")]
 
 
