@@ -5,7 +5,7 @@ to draw on it from a CPU's generator, or to read its memory is an error. So code
 GPU, and the results are the CPU's to compare with. It belongs into a process of its own: the name is there for good.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "elsewhere"
@@ -136,7 +135,7 @@ class Device(TorchDispatchMode):
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """An operation, on the values that are held, where its tensors are or where it is told to be."""
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = list(_tensors((args, kwargs)))
     away = [one for one in tensors if isinstance(one, Elsewhere)]
     _refuse_mixtures(func, args, tensors, away)
     there = _there(kwargs["device"]) if kwargs.get("device") is not None else bool(away)
@@ -145,7 +144,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"{func}: the generator is of another device than what it draws")
     if _there(kwargs.get("device")):
         kwargs = kwargs | {"device": HERE} | ({"pin_memory": False} if "pin_memory" in kwargs else {})
-    own, told = (tree_map_only(Elsewhere, lambda one: one.held, part) for part in (args, kwargs))
+    own, told = _bare(args), _bare(kwargs)
     if func is aten.copy_.default:
         own[0].copy_(own[1])
         return args[0]
@@ -157,8 +156,33 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     out = func(*own, **told)
     if not there:
         return out
-    out = tree_map_only(Tensor, lambda one: one if isinstance(one, Elsewhere) else Elsewhere(one), out)
+    out = _wrapped(out)
     return return_and_correct_aliasing(func, args, kwargs, out) if away else out
+
+
+def _tensors(held: Any) -> Iterator[Tensor]:
+    """Those in nested tuples, lists and dicts, which is all that an operation is given."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, tuple | list):
+        for one in held:
+            yield from _tensors(one)
+    elif isinstance(held, dict):
+        yield from _tensors(list(held.values()))
+
+
+def _bare(held: Any) -> Any:
+    if isinstance(held, Elsewhere):
+        return held.held
+    if isinstance(held, tuple | list):
+        return type(held)(map(_bare, held))
+    return {name: _bare(one) for name, one in held.items()} if isinstance(held, dict) else held
+
+
+def _wrapped(held: Any) -> Any:
+    if isinstance(held, tuple | list):
+        return type(held)(map(_wrapped, held))
+    return Elsewhere(held) if isinstance(held, Tensor) and not isinstance(held, Elsewhere) else held
 
 
 def _refuse_mixtures(func: Any, args: Any, tensors: list[Tensor], away: list[Elsewhere]) -> None:

@@ -51,8 +51,23 @@ NET = "convnet-3-instance-w8"
 
 
 @cache
+def every() -> RealData:
+    """A few images of every digit."""
+    return thinned(digits())
+
+
+@cache
 def real() -> RealData:
-    return digits().select(("2", "3", "5"))
+    """A few images of three digits."""
+    return thinned(digits().select(("2", "3", "5")))
+
+
+def thinned(data: RealData) -> RealData:
+    train, test = (
+        split.take(torch.cat([split.of_class(label)[:24] for label in range(len(data.classes))]))
+        for split in (data.train, data.test)
+    )
+    return replace(data, train=train, test=test)
 
 
 def sampled(recipe: str, changes: dict[str, str], device: str, folder: Path) -> Outcome:
@@ -74,7 +89,7 @@ def matched(method: Matching, device: str, folder: Path) -> Outcome:
     return seen(distill_recipe(recipe, folder / "set", real=real(), device=device))
 
 
-def trajectories(unroll: str, device: str, folder: Path) -> Outcome:
+def trajectories(device: str, folder: Path) -> Outcome:
     from potstill.buffers import make_buffer
 
     buffer = make_buffer(real(), folder / "buffer", Experts(net=NET, count=1, epochs=2), device=device)
@@ -84,15 +99,15 @@ def trajectories(unroll: str, device: str, folder: Path) -> Outcome:
         "steps": 2,
         "expert_epochs": 1,
         "max_start": 1,
-        "unroll": unroll,
+        "unroll": "constant",
     }
-    method = replace(method, iterations=2, objective=replace(method.objective, **settings))
+    method = replace(method, iterations=1, objective=replace(method.objective, **settings))
     return matched(method, device, folder)
 
 
 def judged(protocol: str, student: str, device: str, folder: Path) -> Outcome:
     """Two epochs of a student of random real images."""
-    data = digits() if protocol in TAUGHT else real()
+    data = every() if protocol in TAUGHT else real()
     distill_recipe(replace(RECIPES["digits-random"](), images_per_class=2, witness=None), folder, real=data)
     asked = PROTOCOLS[protocol].scaled({"training.epochs": 2})
     teacher = "digits/teacher" if protocol in TAUGHT else None
@@ -127,8 +142,9 @@ def taught(device: str, folder: Path) -> Outcome:
 def tuned(device: str, folder: Path) -> Outcome:
     from potstill.finetuning import finetune
 
-    few = replace(real(), train=real().train.take(torch.arange(0, 1200, 60)))
-    finetune(few, folder / "dit", Minimax(prior="digits/dit", epochs=2), processes=Processes(device=device))
+    finetune(
+        real(), folder / "dit", Minimax(prior="digits/dit", epochs=2), processes=Processes(device=device)
+    )
     (file,) = (folder / "dit" / "transformer").glob("*.safetensors")
     return [value.double().abs().sum().item() for value in load_file(file).values()]
 
@@ -137,10 +153,10 @@ def scored(device: str, folder: Path) -> Outcome:
     from potstill.scoring import score_set
 
     recipe = replace(RECIPES["digits-random"](), images_per_class=2, witness=None)
-    distill_recipe(recipe, folder / "set", real=digits())
+    distill_recipe(recipe, folder / "set", real=every())
     found = score_set(
         folder / "set",
-        digits(),
+        every(),
         scores=["hlr"],
         protocol=PROTOCOLS["rded@1"].scaled({"training.epochs": 1}),
         student=Net.parse("convnet-3-w8"),
@@ -157,7 +173,7 @@ def looked_at(device: str, folder: Path) -> Outcome:
     encoder = Encoder.from_pretrained("digits/clip", device=device)
     space = ConceptSpace.build(Vocabulary(bank="digits", encoder="digits/clip"), encoder, real())
     teacher = load_net("digits/teacher").narrowed(real().classes).to(device).module
-    images, labels = real().test.pixels(range(0, 300, 30), 32), real().test.labels[::30]
+    images, labels = real().test.pixels(range(0, 72, 6), 32), real().test.labels[::6]
     found = shown(images, labels, encoder=encoder, space=space, teacher=teacher)
     return [found.every, found.score, found.right, found.sure, *space.completeness(0.5).tolist()]
 
@@ -167,8 +183,8 @@ def informed(device: str, folder: Path) -> Outcome:
     from diffusers import DiTPipeline
 
     encoder = Encoder.from_pretrained("digits/clip", device=device)
-    space = ConceptSpace.build(Vocabulary(bank="digits", encoder="digits/clip"), encoder, digits())
-    labels = torch.tensor([2, 5, 9])
+    space = ConceptSpace.build(Vocabulary(bank="digits", encoder="digits/clip"), encoder, real())
+    labels = torch.tensor([0, 1, 2])
     drawn = [space.negatives(label, generator(0, "negatives", label)) for label in labels.tolist()]
     negatives = torch.stack([torch.stack([space.texts[c, p] for c, p in one]) for one in drawn])
     targets = Targets(labels, positives=space.texts[labels], negatives=negatives)
@@ -178,7 +194,7 @@ def informed(device: str, folder: Path) -> Outcome:
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = inform(pipe.scheduler, PRIORS["DiTPipeline"](pipe), [term])
     draw = torch.Generator().manual_seed(0)
-    images = pipe(labels.tolist(), num_inference_steps=3, output_type="np", generator=draw).images
+    images = pipe([2, 3, 5], num_inference_steps=3, output_type="np", generator=draw).images
     return (255 * images.astype("float64").mean((1, 2, 3))).tolist()
 
 
@@ -188,21 +204,19 @@ SAMPLED: dict[str, tuple[str, dict[str, str]]] = {
     "k-center": ("digits-k-center", {}),
     "herding": ("digits-herding-clip", {}),
     "rded": ("digits-rded", {"sources": "40"}),
-    "sre2l": ("digits-sre2l", {"iterations": "3"}),
+    "sre2l": ("digits-sre2l", {"iterations": "2"}),
     "d4m": ("digits-d4m-unclip", {"steps": "4"}),
-    "dit, noisy look": ("digits-dit-concord", {"steps": "3", LOOK: "noisy"}),
-    "dit, full look": ("digits-dit-concord", {"steps": "3", LOOK: "full"}),
+    "dit, noisy look": ("digits-dit-concord", {"steps": "2", LOOK: "noisy"}),
+    "dit, full look": ("digits-dit-concord", {"steps": "2", LOOK: "full"}),
     "dit, until complete": ("digits-dit-complete", {"steps": "4"}),
-    "dit, tiny decoder": ("digits-dit-concord", {"steps": "3", "terms.0.tiny": "digits/tiny_decoder"}),
-    "dit, classifier": ("digits-dit-classifier", {"steps": "3"}),
-    "dit, ancestral": ("digits-dit", {"steps": "3", "solver": "ancestral"}),
-    "unclip": ("digits-unclip-concord", {"steps": "3", "solver": "dpm-solver++"}),
-    "dc": ("digits-dc", {"iterations": "2", "objective.batch": "4", "objective.outer": "2"}),
-    "dsa": ("digits-dsa", {"iterations": "2", "objective.batch": "4"}),
-    "idm": ("digits-idm", {"iterations": "2", "objective.batch": "4"}),
-    "latents": ("digits-dm-latents", {"iterations": "2", "objective.batch": "4"}),
-    "glad": ("digits-dm-glad", {"iterations": "2", "objective.batch": "4", "chunk": "4"}),
-    "ld3m": ("digits-dm-ld3m", {"iterations": "2", "objective.batch": "4", "canvas.steps": "2"}),
+    "dit, tiny decoder": ("digits-dit-concord", {"steps": "2", "terms.0.tiny": "digits/tiny_decoder"}),
+    "dit, classifier": ("digits-dit-classifier", {"steps": "2"}),
+    "unclip": ("digits-unclip-concord", {"steps": "2", "solver": "dpm-solver++"}),
+    "dc": ("digits-dc", {"iterations": "1", "objective.batch": "4", "objective.outer": "2"}),
+    "idm": ("digits-idm", {"iterations": "1", "objective.batch": "4"}),
+    "latents": ("digits-dm-latents", {"iterations": "1", "objective.batch": "4"}),
+    "glad": ("digits-dm-glad", {"iterations": "1", "objective.batch": "4", "chunk": "4"}),
+    "ld3m": ("digits-dm-ld3m", {"iterations": "1", "objective.batch": "4", "canvas.steps": "2"}),
 }
 JUDGED = {
     "rded@1": "convnet-3-w8",
@@ -213,32 +227,25 @@ JUDGED = {
     "dsa@1": NET,
     "glad@1": "vit-w64",
 }
-ZCA = Matching(
-    objective=DistributionMatching(net=NET, batch=4),
-    canvas=Pixels(colours="zca", start="noise", parts=2, size=16),
-    iterations=2,
-)
 WATCHED = Matching(
     objective=DistributionMatching(net=NET, batch=4),
-    canvas=Pixels(),
-    iterations=2,
+    canvas=Pixels(colours="zca", start="noise", parts=2, size=16),
+    iterations=1,
     prune=Pruning(teacher="digits/teacher", share=0.5),
-    watch=Watch(every=1, epochs=2),
+    watch=Watch(every=1, epochs=1),
     preview=1,
 )
 LEARNED_CONDITIONS = Matching(
     objective=DistributionMatching(net=NET, batch=4),
     canvas=Chain(prior="digits/unclip", steps=2, residual="noisy"),
-    iterations=2,
+    iterations=1,
 )
 
 FLOWS: dict[str, Flow] = {
     **{name: partial(sampled, *one) for name, one in SAMPLED.items()},
     **{protocol: partial(judged, protocol, student) for protocol, student in JUDGED.items()},
-    "mtt, full": partial(trajectories, "full"),
-    "mtt, constant": partial(trajectories, "constant"),
-    "zca": partial(matched, ZCA),
-    "prune and watch": partial(matched, WATCHED),
+    "mtt": trajectories,
+    "whitened, pruned and watched": partial(matched, WATCHED),
     "unclip chain": partial(matched, LEARNED_CONDITIONS),
     "teach": taught,
     "finetune": tuned,
