@@ -133,7 +133,7 @@ def written() -> str:
         "narrow students.",
         summary(evaluations),
         table(evaluations, baseline="digits-random"),
-        "## What making a set took",
+        "## What making a set took, on cores that did other work too",
         "\n".join(lines),
     ]
     return "\n\n".join(parts) + "\n"
