@@ -1,4 +1,4 @@
-"""All that takes a device, on a second device that refuses what a GPU refuses: nothing is left behind on the CPU."""
+"""Flows on a second device that refuses what a GPU refuses: nothing is left behind on the CPU."""
 
 import json
 import subprocess
