@@ -5,6 +5,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 DOCS_READY := .venv/.ready-docs
 
+# A worker for each core, up to four, with one thread each; a file's tests share a worker and what they made.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 export PYTHONUNBUFFERED := 1
 export NO_MKDOCS_2_WARNING := 1
 
@@ -23,14 +26,14 @@ demo: $(READY)
 	$(BIN)/potstill demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 check: $(READY) $(DOCS_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright src
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest
+	$(TESTS)
 	$(BIN)/mkdocs build --strict --quiet
 
 docs: $(DOCS_READY)

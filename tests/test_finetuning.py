@@ -123,7 +123,7 @@ def test_settings_out_of_range(base: str, changed: dict[str, float], message: st
 
 
 def test_what_cannot_be_fine_tuned(tmp_path: Path, tiny_unclip: str, tiny_dit: str) -> None:
-    with pytest.raises(PotstillError, match="fine-tunes a DiT; .* is a UnCLIP"):
+    with pytest.raises(PotstillError, match="fine-tunes a DiT, which .* is not: UnCLIP"):
         finetune(few(), tmp_path, short(tiny_unclip))
     with pytest.raises(PotstillError, match="embedders"):
         finetune(few(), tmp_path, short(tiny_dit))

@@ -90,7 +90,7 @@ def _tuned(real: RealData, out: Path, tuning: Minimax, processes: Processes, on_
     started = time.perf_counter()
     prior = Prior.from_pretrained(tuning.prior, device=processes.device)
     if not isinstance(prior, DiT):
-        raise PotstillError(f"Minimax fine-tunes a DiT; {tuning.prior} is a {type(prior).__name__}")
+        raise PotstillError(f"Minimax fine-tunes a DiT, which {tuning.prior} is not: {type(prior).__name__}")
     require_one_embedder(prior.transformer)
     state = _trained(prior, real, tuning, out / CHECKPOINT, identity, processes, on_step)
     state.settle()
