@@ -2,7 +2,9 @@
 
 `python benchmarks/accuracy/tune_matching.py --arms digits-dm digits-dc` runs each recipe with its rates as they are and
 times and divided by the factors given, one image a class, and prints what a student reaches (`Watch`), at four moments
-on the way. Lines are kept in tune_matching.jsonl beside this file, and a run that is there is not made again.
+on the way. For MTT, `--buffer` names experts that have not seen these images either: `potstill buffer runs/buffer-tune
+--hold-out 0.1 --net convnet-3-instance-w32 --experts 20 --epochs 10` (those of the lines that are kept had). Lines are
+kept in tune_matching.jsonl beside this file, and a run that is there is not made again.
 """
 
 import argparse

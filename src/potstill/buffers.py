@@ -1,7 +1,5 @@
 """Trains the experts that trajectory matching follows, into a folder with a file an expert."""
 
-import hashlib
-import json
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,16 @@ from potstill.nets.optimiser import Sgd
 from potstill.nets.schedule import Cosine
 from potstill.nets.siamese import Siamese, surviving
 from potstill.nets.spec import Net, build
-from potstill.objectives.experts import BUFFER, Buffer, Contents, Experts, Values, file_name, read_contents
+from potstill.objectives.experts import (
+    BUFFER,
+    Buffer,
+    Contents,
+    Experts,
+    Values,
+    file_name,
+    images_of,
+    read_contents,
+)
 from potstill.run.shards import versions
 
 
@@ -63,12 +70,11 @@ def make_buffer(
 
 
 def _wanted(real: RealData, experts: Experts, seed: int) -> Contents:
-    told = json.dumps([list(real.train.ids), real.train.labels.tolist()])
     return Contents(
         experts=experts,
         data=real.name,
         classes=real.classes.keys,
-        images=hashlib.sha256(told.encode()).hexdigest(),
+        images=images_of(real),
         size=experts.size or real.size,
         mirror=real.mirror,
         seed=seed,

@@ -115,6 +115,17 @@ def test_what_is_refused() -> None:
     for residual, steps in (("clean", 1), ("noisy", 1), ("none", 0)):
         with pytest.raises(PotstillError, match=f"at least {steps + 1} steps, not {steps}"):
             Chain(prior="x", steps=steps, residual=residual)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(PotstillError, match="fewer steps than the prior's 1000, not 1000"):
+        timesteps(1000, 1000)
+
+
+def test_another_size_than_the_priors(few, tiny_dit) -> None:
+    for canvas in (Chain(prior=tiny_dit, steps=3, size=16), Latents(prior=tiny_dit, size=16)):
+        made = canvas.prepare(few, SLOTS, seed=0, device="cpu")
+        assert made.size == 16 and made.images(ALL).shape == (2, 3, 16, 16)
+        assert made.latents.shape[2:] == (4, 4)
+    with pytest.raises(PotstillError, match="a side of a multiple of 4 px, not 18"):
+        surface(few, tiny_dit, size=18)
 
 
 def test_latents_alone_are_the_decoded_encoding(few, tiny_dit) -> None:
@@ -134,6 +145,8 @@ def test_an_untrained_denoiser_is_its_seeds_and_leaves_the_rest_alone(few, tiny_
     assert torch.equal(torch.get_rng_state(), before)
     other = Chain(prior=tiny_dit, steps=3, pretrained=False).prepare(few, SLOTS, seed=1, device="cpu")
     trained = surface(few, tiny_dit)
+    x, told = torch.randn(2, 4, 8, 8, generator=generator("x")), Condition(first.conditions)
+    assert (first.prior.predict(x, torch.tensor([500, 500]), told) == 0).all()
     weights = [made.prior.network.state_dict() for made in (first, again, other, trained)]
     name = "transformer_blocks.0.attn1.to_q.weight"
     assert torch.equal(weights[0][name], weights[1][name])

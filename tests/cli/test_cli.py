@@ -62,6 +62,29 @@ def test_a_method_takes_what_it_needs_by_set(tmp_path):
     assert method["objective"]["net"] == "convnet-3-instance-w8"
 
 
+def test_experts_see_what_is_matched_and_nothing_else(tmp_path):
+    """Images held out for `watch` and those that `prune` leaves out, in the buffer as in the set."""
+    told = ["--net", "convnet-3-instance-w4", "--experts", 1, "--epochs", 2, "--classes", "2,5", "--json"]
+    left = ["--hold-out", 0.5, "--prune", "digits/teacher", "--keep", 0.1]
+    done = potstill("buffer", tmp_path / "buffer", *told, *left)
+    assert done.returncode == 0, done.stderr
+    asked = {
+        "objective.buffer": tmp_path / "buffer",
+        "objective.steps": 1,
+        "objective.expert_epochs": 1,
+        "objective.max_start": 1,
+        "iterations": 1,
+        "prune": json.dumps({"teacher": "digits/teacher", "share": 0.1}),
+    }
+    settings = [word for name, value in asked.items() for word in ("--set", f"method.{name}={value}")]
+    words = ["distill", "digits-mtt", "--classes", "2,5", "--ipc", 1, *settings]
+    refused = potstill(*words, "--out", tmp_path / "set")
+    assert refused.returncode == 2 and "--hold-out" in refused.stderr
+    watch = json.dumps({"every": 1, "net": "convnet-3-instance-w4", "epochs": 1, "share": 0.5})
+    done = potstill(*words, "--set", f"method.watch={watch}", "--out", tmp_path / "set")
+    assert done.returncode == 0, done.stderr
+
+
 def test_distill_evaluate_compare_report(made, tmp_path):
     evaluated = potstill(
         "evaluate",

@@ -1,5 +1,6 @@
 """The loop of matching: two passes are one, a killed run goes on to the same bits, and sets keep what was learned."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,19 +168,27 @@ def test_what_diverges_says_so(real: RealData) -> None:
 def test_pruning_keeps_the_share_that_the_teacher_ranks_first(order, real: RealData) -> None:
     from torch.nn import functional
 
+    from potstill.core.fingerprint import fingerprint
     from potstill.nets.store import load_net
 
     few = real.select(("2", "5"))
-    kept = Pruning(teacher="digits/teacher", share=0.1, order=order).of(few, "cpu")
-    teacher = load_net("digits/teacher").narrowed(few.classes).module
+    pruning = Pruning(teacher="digits/teacher", share=0.1, order=order)
+    kept = pruning.of(few, "cpu")
+    teacher = load_net("digits/teacher").module
     with torch.no_grad():
         logits = teacher(few.train.pixels(None, 32).float() / 255)
-    losses = functional.cross_entropy(logits, few.train.labels, reduction="none")
+    digit = torch.tensor([2, 5])[few.train.labels]
+    losses = functional.cross_entropy(logits, digit, reduction="none")
     for label in (0, 1):
         own = few.train.of_class(label)
         ranked = sorted(own.tolist(), key=lambda row: losses[row].item(), reverse=order == "hardest")
         wanted = {few.train.ids[row] for row in ranked[: len(own) // 10]}
         assert {kept.train.ids[row] for row in kept.train.of_class(label)} == wanted
     assert len(kept.test) == len(few.test)
+    assert pruning.weights == {"digits/teacher": fingerprint([teacher])}
+    ninety = replace(
+        few, train=few.train.take(torch.cat([few.train.of_class(label)[:90] for label in (0, 1)]))
+    )
+    assert len(Pruning(teacher="digits/teacher", share=0.7).of(ninety, "cpu").train) == 2 * 63
     with pytest.raises(PotstillError, match="a share above 0 and at most 1, not 1.5"):
         Pruning(teacher="digits/teacher", share=1.5)

@@ -20,6 +20,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "distribution": {"net": "convnet-3-instance-w4", "batch": 500},
     "idm": {"net": "convnet-3-instance-w4", "batch": 500, "steps": 1},
 }
+REFUSED = [
+    ("gradient", "outer", 0),
+    ("gradient", "inner", -1),
+    ("gradient", "batch", 0),
+    ("distribution", "batch", -1),
+    ("idm", "nets", 0),
+    ("idm", "batch_net", 0),
+]
 LABELS = torch.arange(3).repeat_interleave(IPC)
 
 
@@ -93,6 +101,28 @@ class _Double:
 
     def draw(self, *arguments: Any) -> Tensor:
         return self.inner.draw(*arguments).double()
+
+
+@pytest.mark.parametrize("name", ["gradient", "distribution"])
+def test_batchnorm_sees_both_sides_alike(name: str, few: RealData) -> None:
+    """Where the 16 real images of each class are the synthetic ones too, nothing is left to tell apart."""
+    same = few.train.take(torch.cat([few.train.of_class(label)[:16] for label in range(3)]))
+    twins = RealData(few.name, few.classes, same, few.test, few.size, few.mirror)
+    made = MATCHINGS[name](net="convnet-3-batch-w4", batch=500, operations=())
+    matcher = made.prepare(twins, images_per_class=16, size=SIZE, seed=0, device="cpu")
+    matcher.begin(0)
+    labels = torch.arange(3).repeat_interleave(16)
+    images = same.pixels(None, SIZE).float() / 255
+    others = torch.rand(images.shape, generator=generator("noise"))
+    least, other = (matcher.loss(part.requires_grad_(), labels, 0).item() for part in (images, others))
+    assert abs(least) < 1e-3 * other
+
+
+@pytest.mark.parametrize("settings", REFUSED)
+def test_numbers_out_of_range_are_named(settings: tuple[str, str, int]) -> None:
+    name, setting, value = settings
+    with pytest.raises(PotstillError, match=f"{name} matching: {setting} must be at least .*, not {value}"):
+        MATCHINGS[name](**{setting: value})
 
 
 @pytest.mark.parametrize("name", SETTINGS)

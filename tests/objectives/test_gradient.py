@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
@@ -15,6 +16,7 @@ SIZES = {
     "alexnet-w4": 16,
     "vgg-11-instance-w4": 32,
     "resnet-18-small-instance-w4": 16,
+    "vit-6-small-layer-w8": 8,
 }
 
 
@@ -31,7 +33,8 @@ def one_by_one(module: nn.Module, pictures: Tensor) -> list[Tensor]:
     weights = [layer.weight for layer in weighed(module)]
     found = []
     for label, own in enumerate(pictures.split(len(pictures) // 3)):
-        loss = functional.cross_entropy(module(own), torch.full((len(own),), label))
+        with sdpa_kernel(SDPBackend.MATH):
+            loss = functional.cross_entropy(module(own), torch.full((len(own),), label))
         found.append(torch.autograd.grad(loss, weights, create_graph=True))
     return [torch.stack(parts) for parts in zip(*found, strict=True)]
 
@@ -71,6 +74,23 @@ def test_loops_are_the_public_codes_by_images_per_class(few, ipc: int, loops: tu
         few, images_per_class=ipc, size=16, seed=0, device="cpu"
     )
     assert made.loops == loops
+
+
+def test_batchnorm_is_frozen_at_the_statistics_of_real_images(few) -> None:
+    """Those of 16 images a class, in one batch."""
+    matcher = GradientMatching(net="convnet-3-batch-w4", batch=4).prepare(
+        few, images_per_class=1, size=16, seed=0, device="cpu"
+    )
+    matcher.begin(0)
+    matcher.loss(images("alexnet-w4", 3).float().requires_grad_(), torch.arange(3), 0)
+    drawn = [matcher.real.draw(label, 16, generator(0, "statistics", 0, 0, label)) for label in range(3)]
+    first = next(layer for layer in matcher.net.modules() if isinstance(layer, nn.BatchNorm2d))
+    inputs: list[Tensor] = []
+    first.register_forward_hook(lambda layer, entered, left: inputs.append(entered[0]))
+    matcher.net(torch.cat(drawn))
+    assert not first.training
+    torch.testing.assert_close(first.running_mean, inputs[0].mean((0, 2, 3)))
+    torch.testing.assert_close(first.running_var, inputs[0].transpose(0, 1).flatten(1).var(1))
 
 
 def test_training_between_steps_is_sgd_on_the_synthetic_images(few) -> None:

@@ -1,11 +1,9 @@
 """IDM's queue is bounded and outlives a kill; labels count by as much as the net is right."""
 
-import pytest
 import torch
 from torch.nn import functional
 
 from potstill.canvas.pixels import Pixels
-from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.methods.matching import Matching
@@ -94,8 +92,3 @@ def test_random_batches_are_of_whatever_class(few: RealData) -> None:
     wanted = few.train.pixels(None, 8).float() / 255
     first = (wanted == pictures[0]).flatten(1).all(1).nonzero()[0]
     assert few.train.labels[first] == labels[0]
-
-
-def test_what_is_refused() -> None:
-    with pytest.raises(PotstillError, match="idm: nets must be at least 1, not 0"):
-        Idm(nets=0)

@@ -16,7 +16,7 @@ from potstill.data.real import Classes, RealData, tensor_split
 from potstill.nets.augment import unchanged
 from potstill.nets.siamese import OPERATIONS
 from potstill.nets.spec import Net, build
-from potstill.objectives.experts import BUFFER, Contents, Experts, file_name
+from potstill.objectives.experts import BUFFER, Contents, Experts, file_name, images_of
 from potstill.objectives.trajectory import TrajectoryMatching, constant_memory, full_unroll
 
 KEYS, SIZE, NET = ("1", "4", "7"), 8, "convnet-3-instance-w4"
@@ -25,7 +25,11 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 @pytest.fixture(scope="module")
 def real():
-    """Data of which only classes and mirroring matter here."""
+    return black()
+
+
+def black():
+    """Data of which only names matter here."""
     split = tensor_split(torch.zeros(3, 3, SIZE, SIZE, dtype=torch.uint8), torch.arange(3), "train")
     return RealData("black", Classes(KEYS, KEYS), split, split, size=SIZE, mirror=False)
 
@@ -44,7 +48,7 @@ def save_buffer(folder, trained, **changes):
         rows = {name: torch.stack([one[name].contiguous() for one in epochs]) for name in epochs[0]}
         save_file(rows, folder / file_name(index))
     settings = Experts(net=NET, count=len(trained), epochs=len(trained[0]) - 1)
-    told = {"experts": settings, "data": "t", "classes": KEYS, "images": "", "size": SIZE}
+    told = {"experts": settings, "data": "t", "classes": KEYS, "images": images_of(black()), "size": SIZE}
     told |= {
         "mirror": False,
         "seed": 0,
@@ -320,6 +324,11 @@ def test_a_buffer_that_does_not_fit_is_named(real, buffer, tmp_path):
         PotstillError, match="nowhere holds no experts: `potstill buffer .*nowhere` makes them"
     ):
         ready(dataclasses.replace(settings, buffer=str(tmp_path / "nowhere")), real)
+    fewer = dataclasses.replace(real, train=real.train.take([0, 1]))
+    with pytest.raises(
+        PotstillError, match="its experts have seen other images of t than .* of black.*--hold-out"
+    ):
+        ready(settings, fewer)
     vit = Experts(net="vit-w64", count=1, epochs=5)
     place = save_buffer(tmp_path, [[{}] * 6], experts=vit, size=16)
     with pytest.raises(PotstillError, match="vit-w64, which has dropout"):

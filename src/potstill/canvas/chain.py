@@ -34,9 +34,10 @@ class Chain:
     Departs: the start noise is a slot's own and stays, where the code draws it anew for loss, gradient and evaluation;
     Z is quantised once a change; the encoder sees pixels in its own range; the number of steps need not divide 1000.
     Each call of the denoiser is computed again for its gradient (`remember` keeps its insides), so that memory does
-    not grow with the steps. Without `pretrained` the denoiser is untrained, as LD3M's study of generators has it; a
-    UNet whose last convolution begins at 0 then says nothing, and what is left are Z and the decoder. Raises
-    PotstillError for a residual over fewer than 2 steps.
+    not grow with the steps. Without `pretrained` the denoiser is untrained, as LD3M's study of generators has it: it
+    says 0, and what is left are Z and the decoder. `size` is the images' side in px, None the prior's. Raises
+    PotstillError for a residual over fewer than 2 steps, for more steps than the prior has, and for a size that it
+    can't have.
     """
 
     kind: Literal["chain"] = "chain"
@@ -48,6 +49,7 @@ class Chain:
     rate_condition: float = 0.1
     pretrained: bool = True
     remember: bool = False
+    size: int | None = None
 
     def __post_init__(self) -> None:
         least = 1 if self.residual == "none" else 2
@@ -61,13 +63,16 @@ class Chain:
         prior = Prior.from_pretrained(self.prior, device=device)
         if not self.pretrained:
             prior.forget(seed)
-        images = real_starts(real, slots, size=prior.size, seed=seed)
+        timesteps(self.steps, len(prior.alphas_cumprod))
+        size = prior.require_size(self.size or prior.size)
+        images = real_starts(real, slots, size=size, seed=seed)
         with torch.no_grad():
             latents = in_blocks(prior.encode, images.to(device))
             told = prior.learnable(prior.condition([_request(real, slot, seed) for slot in slots]))
         conditions = {name: value.detach().clone().requires_grad_() for name, value in told.values.items()}
-        noise = prior.noise([generator(seed, "noise", slot.key, slot.index) for slot in slots])
-        return ChainSurface(self, prior, latents.clone().requires_grad_(), conditions, noise)
+        draws = [generator(seed, "noise", slot.key, slot.index) for slot in slots]
+        noise = prior.noise(draws, latents.shape[1:])
+        return ChainSurface(self, prior, latents.clone().requires_grad_(), conditions, noise, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +84,7 @@ class ChainSurface:
     latents: Tensor
     conditions: Mapping[str, Tensor]
     noise: Tensor
-
-    @property
-    def size(self) -> int:
-        """The prior's."""
-        return self.prior.size
+    size: int
 
     @property
     def copies(self) -> int:
@@ -140,7 +141,12 @@ def chained(prior: Prior, latents: Tensor, condition: Condition, noise: Tensor, 
 
 
 def timesteps(steps: int, trained: int) -> list[torch.Tensor]:
-    """Rising timesteps 1, 1 + trained / steps, ..., rounded down: as many as asked for, whatever divides."""
+    """Rising timesteps 1, 1 + trained / steps, ..., rounded down: as many as asked for, whatever divides.
+
+    Raises PotstillError where these would not lie below `trained`.
+    """
+    if steps >= trained:
+        raise PotstillError(f"a chain has fewer steps than the prior's {trained}, not {steps}")
     return [torch.tensor(1 + place * trained // steps) for place in range(steps)]
 
 

@@ -20,20 +20,23 @@ from potstill.priors import Prior
 class Latents:
     """What a prior's autoencoder makes of a real image, learned, and seen through its decoder alone.
 
-    The chain of LD3M without the diffusion: what it must be compared with.
+    The chain of LD3M without the diffusion: what it must be compared with. `size` is the images' side in px, None the
+    prior's. Raises PotstillError for one that the prior can't have.
     """
 
     kind: Literal["latents"] = "latents"
     prior: str
     rate: float = 0.1
+    size: int | None = None
 
     def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> "LatentSurface":
         """Loads the prior and encodes a real image for each slot."""
         prior = Prior.from_pretrained(self.prior, device=device)
-        images = real_starts(real, slots, size=prior.size, seed=seed)
+        size = prior.require_size(self.size or prior.size)
+        images = real_starts(real, slots, size=size, seed=seed)
         with torch.no_grad():
             latents = in_blocks(prior.encode, images.to(device))
-        return LatentSurface(self, prior, latents.clone().requires_grad_())
+        return LatentSurface(self, prior, latents.clone().requires_grad_(), size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +46,7 @@ class LatentSurface:
     settings: Latents
     prior: Prior
     latents: Tensor
-
-    @property
-    def size(self) -> int:
-        """The prior's."""
-        return self.prior.size
+    size: int
 
     @property
     def copies(self) -> int:

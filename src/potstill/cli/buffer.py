@@ -1,11 +1,13 @@
 """`buffer`: experts trained on real images, for trajectory matching."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from potstill.cli.terminal import Device, Json, Only, SkipBad, Test, emit, progress
+
+Order = Literal["easiest", "hardest"]
 
 
 def buffer(
@@ -25,6 +27,17 @@ def buffer(
     epochs: Annotated[int, typer.Option(min=1)] = 50,
     batch: Annotated[int, typer.Option(min=1)] = 256,
     rate: Annotated[float, typer.Option(help="The learning rate of every epoch.")] = 0.01,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            help="The share of each class's images that `watch` keeps for its looks, as its `share`."
+        ),
+    ] = None,
+    prune: Annotated[
+        str | None, typer.Option(help="A teacher by whose loss images are left out, as `prune` does.")
+    ] = None,
+    keep: Annotated[float, typer.Option(help="The share of each class's images that --prune keeps.")] = 0.6,
+    order: Annotated[Order, typer.Option(help="Which of them --prune keeps.")] = "easiest",
     seed: Annotated[int, typer.Option()] = 0,
     skip_bad: SkipBad = False,
     device: Device = "cpu",
@@ -33,11 +46,17 @@ def buffer(
     """Trains experts on real images and keeps them after every epoch, for trajectory matching."""
     from potstill.buffers import make_buffer
     from potstill.data import load
+    from potstill.methods.pruning import Pruning
+    from potstill.methods.watch import Watch
     from potstill.objectives.experts import Experts
 
     wanted = Experts(net=net, count=experts, epochs=epochs, batch=batch, rate=rate, size=size)
     with progress() as on_step:
         real = load(data, classes=classes, test=test, skip_bad=skip_bad, on_step=on_step)
+        if hold_out is not None:
+            real, _ = Watch(share=hold_out).split(real)
+        if prune:
+            real = Pruning(teacher=prune, share=keep, order=order).of(real, device)
         made = make_buffer(real, out, wanted, seed=seed, device=device, on_step=on_step)
     held = made.contents
     emit(

@@ -70,7 +70,7 @@ class Matching:
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "Match":
         """Prunes the real images, begins the canvas and readies the objective."""
-        rest, held = self.watch.split(real, seed) if self.watch else (real, None)
+        rest, held = self.watch.split(real) if self.watch else (real, None)
         chosen = self.prune.of(rest, device) if self.prune else rest
         slots = [Slot(key, index) for key in real.classes.keys for index in range(images_per_class)]
         surface = self.canvas.prepare(chosen, slots, seed=seed, device=device)
@@ -116,8 +116,9 @@ class Match:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Those of canvas and objective."""
-        return dict(self.surface.weights) | dict(self.matcher.weights)
+        """Those of canvas, objective and pruning."""
+        pruned = self.settings.prune.weights if self.settings.prune else {}
+        return {**pruned, **self.surface.weights, **self.matcher.weights}
 
     def keep_in(self, folder: Path) -> None:
         """The set's folder."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
-from potstill.data.real import RealData, Split
+from potstill.data.real import RealData, Split, require_per_class
 from potstill.nets.fit import Training, fit
 from potstill.nets.optimiser import Sgd
 from potstill.nets.predict import predict
@@ -19,8 +19,8 @@ from potstill.nets.spec import Net, build
 class Watch:
     """Every `every` iterations a student of `epochs` epochs, tried on a `share` of each class's training images.
 
-    These are taken out beforehand, so that a set is never chosen by the test images, as the sources' best-of-many
-    looks are. Raises PotstillError for numbers below 1 and a share outside of (0, 1).
+    These are taken out beforehand, by the data alone, so that a set is never chosen by the test images, as the sources'
+    best-of-many looks are. Raises PotstillError for numbers below 1 and a share outside of (0, 1).
     """
 
     every: int = 100
@@ -36,12 +36,16 @@ class Watch:
         if not 0 < self.share < 1:
             raise PotstillError(f"watch: the share must lie between 0 and 1, not {self.share}")
 
-    def split(self, real: RealData, seed: int) -> tuple[RealData, Split]:
-        """The data without, and the training images that are kept for looking; at least one a class."""
+    def split(self, real: RealData) -> tuple[RealData, Split]:
+        """The data without, and the training images that are kept for looking; at least one a class.
+
+        Raises PotstillError where a class has no second one.
+        """
+        require_per_class(real, 2)
         kept, held = [], []
         for label, key in enumerate(real.classes.keys):
             own = real.train.of_class(label)
-            order = own[torch.randperm(len(own), generator=generator(seed, "watch", key))]
+            order = own[torch.randperm(len(own), generator=generator(0, "watch", key))]
             count = max(int(self.share * len(own)), 1)
             held.append(order[:count])
             kept.append(order[count:])

@@ -83,7 +83,7 @@ class StoredNet:
         them. Raises PotstillError for a class that the net does not know, or knows more than once.
         """
         asked = wanted if isinstance(wanted, Classes) else Classes(tuple(wanted), tuple(wanted))
-        rows = _rows(self.classes, asked)
+        rows = rows_of(self.classes, asked)
         module: Any = deepcopy(self.module)
         for name, values in list(module.head.named_parameters()):
             setattr(module.head, name, nn.Parameter(values.detach()[rows].clone()))
@@ -145,8 +145,8 @@ def read_net(folder: Path) -> StoredNet:
     )
 
 
-def _rows(known: Classes, asked: Classes) -> list[int]:
-    """The rows of the classes asked for among those known."""
+def rows_of(known: Classes, asked: Classes) -> list[int]:
+    """The rows of the classes asked for among those known; raises PotstillError as `StoredNet.narrowed` does."""
     rows = []
     for key, name, row in zip(asked.keys, asked.names, matched(asked, known), strict=True):
         if row is None:

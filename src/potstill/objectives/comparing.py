@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from potstill.canvas import Learned
+from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.nets.spec import Net, build
 from potstill.objectives.batches import RealBatches, changed, siamese
+from potstill.objectives.batchnorm import batch_norms
 
 
 class Compared(Protocol):
@@ -79,6 +81,14 @@ class Comparing(Generic[S]):
         return real, own
 
 
+def require_from_1(settings: Any, *names: str) -> None:
+    """Raises PotstillError for a setting below 1; None stands for the usual."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise PotstillError(f"{settings.kind} matching: {name} must be at least 1, not {value}")
+
+
 def features(net: nn.Module, images: Tensor) -> Tensor:
     """What goes into a net's last layer, [n, d]."""
     embed: Any = net.embed
@@ -86,6 +96,14 @@ def features(net: nn.Module, images: Tensor) -> Tensor:
 
 
 def class_means(net: nn.Module, parts: list[Tensor]) -> Tensor:
-    """The mean features of every class's images, [classes, d], without gradient."""
+    """The mean features of every class's images, [classes, d], without gradient.
+
+    Classes go through the net one by one, which bounds memory, but where its BatchNorm takes statistics of the batch.
+    """
+    together = any(layer.training for layer in batch_norms(net))
     with torch.no_grad():
-        return torch.stack([features(net, part).mean(0) for part in parts])
+        if together:
+            found = features(net, torch.cat(parts)).split([len(part) for part in parts])
+        else:
+            found = [features(net, part) for part in parts]
+        return torch.stack([one.mean(0) for one in found])

@@ -9,7 +9,7 @@ from torch import Tensor
 from potstill.data.real import RealData
 from potstill.nets.siamese import OPERATIONS
 from potstill.objectives.batches import per_class
-from potstill.objectives.comparing import Comparing, class_means, features
+from potstill.objectives.comparing import Comparing, class_means, features, require_from_1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +18,17 @@ class DistributionMatching:
 
     Source: DM (Zhao & Bilen 2023, arXiv:2110.04181), Eq. 5; per class `batch` real images, and one Siamese change of
     `operations` for both sides. The net sees batches in training mode and is never trained.
-    Departs: all classes go through the net in one batch, which changes nothing where the net has no BatchNorm.
+    Nets with BatchNorm see all classes in one batch, real ones in one of their own, as in the public code. Raises
+    PotstillError for a batch below 1.
     """
 
     kind: Literal["distribution"] = "distribution"
     net: str = "convnet-3-instance"
     batch: int = 256
     operations: tuple[str, ...] = OPERATIONS
+
+    def __post_init__(self) -> None:
+        require_from_1(self, "batch")
 
     def prepare(
         self, real: RealData, *, images_per_class: int, size: int, seed: int, device: str

@@ -1,6 +1,7 @@
 """Buffers of experts: nets trained on real images, kept after every epoch, and how they are read."""
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from torch import Tensor
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json
 from potstill.core.settings import from_plain
+from potstill.data.real import RealData
 from potstill.nets.spec import Net
 
 FORMAT = 1
@@ -107,6 +109,12 @@ class Buffer:
         except (SafetensorError, IndexError) as error:
             raise PotstillError(f"{file} does not hold epochs {first} and {last}: {error}") from error
         return early, late
+
+
+def images_of(real: RealData) -> str:
+    """The hex SHA-256 of the training images' ids and labels."""
+    told = json.dumps([list(real.train.ids), real.train.labels.tolist()])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def file_name(index: int) -> str:

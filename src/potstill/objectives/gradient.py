@@ -7,18 +7,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.nets.fit import batches
 from potstill.objectives.batches import changed, per_class
-from potstill.objectives.comparing import Comparing
+from potstill.objectives.batchnorm import batch_norms
+from potstill.objectives.comparing import Comparing, require_from_1
 
 LOOPS = ((1, 1, 1), (10, 10, 50), (20, 20, 25), (30, 30, 20), (40, 40, 15), (50, 50, 10))
 """Images per class from which on, and then the steps of images and the epochs of the net between two of them."""
 
 EPSILON = 1e-6
+CALIBRATED = 16
+"""Real images a class that BatchNorm sees before a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +35,11 @@ class GradientMatching:
     the public code by images per class, which stops for other numbers than 1, 10, 20, ... 50: here the largest entry
     below counts. Biases and norms do not count, as there.
 
+    Before each comparison BatchNorm (not the default) takes the statistics of 16 real images a class, and keeps them.
+
     Departs: gradients of all classes come from one pass over the synthetic images; no gradient of the net's weights is
-    left behind; while the net trains, BatchNorm (not the default) is in evaluation mode for the comparison.
+    left behind; BatchNorm takes those statistics whole, where the code moves by a tenth towards them. Raises
+    PotstillError for numbers below 1 (`inner` may be 0: the net is not trained).
     """
 
     kind: Literal["gradient"] = "gradient"
@@ -44,13 +51,21 @@ class GradientMatching:
     rate_net: float = 0.01
     batch_net: int = 256
 
+    def __post_init__(self) -> None:
+        require_from_1(self, "batch", "batch_net", "outer")
+        if self.inner is not None and self.inner < 0:
+            raise PotstillError(f"gradient matching: inner must be at least 0, not {self.inner}")
+
     def prepare(
         self, real: RealData, *, images_per_class: int, size: int, seed: int, device: str
     ) -> "GradientMatcher":
         """Reads the real images; raises PotstillError for an unknown net or operation."""
         _, outer, inner = [entry for entry in LOOPS if entry[0] <= images_per_class][-1]
         matcher = GradientMatcher(self, real, size=size, seed=seed, device=device)
-        matcher.loops = self.outer or outer, self.inner or inner
+        matcher.loops = (
+            outer if self.outer is None else self.outer,
+            inner if self.inner is None else self.inner,
+        )
         return matcher
 
 
@@ -70,12 +85,28 @@ class GradientMatcher(Comparing[GradientMatching]):
         """The distance summed over classes, layers and output rows."""
         per_class(labels, self.classes)
         layers = weighed(self.net)
+        self._calibrate(step)
         real, synthetic = self.alike(images, step)
         wanted = [class_gradient(self.net, layers, part, label) for label, part in enumerate(real)]
         found = class_gradients(self.net, layers, torch.cat(synthetic), self.classes)
         pairs = zip(zip(*wanted, strict=True), found, strict=True)
         parts = [apart(torch.stack(one).flatten(2), other.flatten(2)) for one, other in pairs]
         return torch.stack(parts).sum()
+
+    @torch.no_grad()
+    def _calibrate(self, step: int) -> None:
+        """Gives BatchNorm layers the statistics of a batch of real images; leaves other nets as they are."""
+        norms = batch_norms(self.net)
+        if not norms:
+            return
+        identity = (self.seed, "statistics", self.iteration, step)
+        real = [
+            self.real.draw(label, CALIBRATED, generator(*identity, label)) for label in range(self.classes)
+        ]
+        for norm in norms:
+            norm.momentum = 1.0
+        self.net.train()(torch.cat(real))
+        self.net.eval()
 
     def learn(self, images: Callable[[], Tensor], labels: Tensor, step: int) -> None:
         """Epochs of SGD on the synthetic images, each changed by itself, but after the last step."""
@@ -131,7 +162,8 @@ def class_gradients(
     labels = torch.arange(classes, device=images.device).repeat_interleave(each)
     hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
-        loss = functional.cross_entropy(net(images), labels, reduction="sum") / each
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention can't be differentiated twice
+            loss = functional.cross_entropy(net(images), labels, reduction="sum") / each
     finally:
         for hook in hooks:
             hook.remove()
@@ -144,7 +176,7 @@ def class_gradients(
 def _by_class(layer: nn.Conv2d | nn.Linear, inputs: Tensor, slopes: Tensor, classes: int) -> Tensor:
     """Sum over a class's images and positions of slope x input, [classes, *weight]."""
     if isinstance(layer, nn.Linear):
-        rows, columns = slopes[:, :, None], inputs[:, :, None]
+        rows, columns = (part.reshape(len(part), -1, part.shape[-1]).mT for part in (slopes, inputs))
     else:
         padding: Any = layer.padding
         options: dict[str, Any] = {

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.nets.siamese import OPERATIONS
 from potstill.objectives.batches import per_class
-from potstill.objectives.comparing import Comparing, class_means, features
+from potstill.objectives.comparing import Comparing, class_means, features, require_from_1
 
 FIRST = 3
 """Nets that the queue begins with."""
@@ -26,8 +25,8 @@ class Idm:
     Source: IDM (Zhao et al. 2023, arXiv:2307.09742), sections 3.3 and 3.4, with the numbers of its CIFAR-10 command at
     10 images per class. Every `interval` iterations a new random net joins the queue, from which the oldest leaves at
     `nets`. An iteration looks through one net, in evaluation mode, and then trains `trained` of them for `steps`
-    batches of real images. The weight of cross-entropy is `weight` times the net's accuracy in per cent on the
-    real batches of its last training, 0 before the first. Its partitioning is the canvas `pixels` with `parts` of 2.
+    batches of `batch_net` real images. The weight of cross-entropy is `weight` times the net's accuracy in per cent on
+    the batches of its last training, 0 before the first. Its partitioning is the canvas `pixels` with `parts` of 2.
 
     Departs: one step moves all classes, where the code steps class by class with momentum shared between the steps;
     accuracy is that of the net's last training, there of all since the last evaluation; one pass gives features and
@@ -44,11 +43,10 @@ class Idm:
     trained: int = 2
     steps: int = 10
     rate_net: float = 0.01
+    batch_net: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("batch", "nets", "interval", "trained", "steps"):
-            if getattr(self, name) < 1:
-                raise PotstillError(f"idm: {name} must be at least 1, not {getattr(self, name)}")
+        require_from_1(self, "batch", "batch_net", "nets", "interval", "trained", "steps")
 
     def prepare(
         self, real: RealData, *, images_per_class: int, size: int, seed: int, device: str
@@ -138,10 +136,10 @@ class IdmMatcher(Comparing[Idm]):
         )
         right = 0
         for _ in range(self.settings.steps):
-            images, labels = self.real.any(self.settings.batch, draws)
+            images, labels = self.real.any(self.settings.batch_net, draws)
             logits = net(images)
             right += int((logits.argmax(1) == labels).sum())
             optimiser.zero_grad()
             functional.cross_entropy(logits, labels).backward()
             optimiser.step()
-        queued.accuracy = right / (self.settings.steps * self.settings.batch)
+        queued.accuracy = right / (self.settings.steps * self.settings.batch_net)

@@ -21,7 +21,7 @@ from potstill.nets.fit import batches
 from potstill.nets.layers import Draws
 from potstill.nets.siamese import OPERATIONS, Siamese, surviving
 from potstill.nets.spec import Net, build
-from potstill.objectives.experts import BUFFER, Buffer, Values
+from potstill.objectives.experts import BUFFER, Buffer, Values, images_of
 
 Cost = Callable[[Values, Tensor, int], Tensor]
 """The loss of a student's step: its parameters, all synthetic images and the step's number, from 0, to a scalar."""
@@ -69,8 +69,8 @@ class TrajectoryMatching:
     ) -> "TrajectoryMatcher":
         """Opens the buffer.
 
-        Raises PotstillError where its classes, size or epochs don't fit, and for a net with dropout, whose steps
-        can't be taken twice alike.
+        Raises PotstillError where its classes, images, size or epochs don't fit, and for a net with dropout, whose
+        steps can't be taken twice alike.
         """
         if not (Path(self.buffer) / BUFFER).is_file():
             raise PotstillError(f"{self.buffer} holds no experts: `potstill buffer {self.buffer}` makes them")
@@ -92,6 +92,12 @@ class TrajectoryMatching:
         module = build(Net.parse(held.experts.net), len(held.classes), size, generator("hollow"))
         if any(isinstance(layer, Draws) for layer in module.modules()):
             raise PotstillError(f"{file} is for {held.experts.net}, which has dropout: it can't be matched")
+        if held.images != images_of(real):
+            raise PotstillError(
+                f"{file}: its experts have seen other images of {held.data} than those that are matched here, "
+                f"{len(real.train)} of {real.name}. `potstill buffer` needs the same --data and --classes, --hold-out "
+                "for `watch`, and --prune for `prune`"
+            )
         kept = surviving(real.mirror, self.operations)
         return TrajectoryMatcher(
             settings=self,

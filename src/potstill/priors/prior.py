@@ -127,10 +127,16 @@ class Prior(ABC):
         )
 
     def forget(self, seed: int) -> None:
-        """Gives the denoiser values as its class draws them before training; the first stage stays as it is."""
+        """Gives the denoiser values as its class draws them before training; the first stage stays as it is.
+
+        Its last layer is 0, as the authors of the UNets and of DiT begin it and diffusers does not.
+        """
         with seeded(seed, "untrained"):
             fresh = type(self.network).from_config(self.network.config)
         self.network.load_state_dict(fresh.state_dict())
+        parts = dict(self.network.named_children())
+        for value in (parts.get("proj_out_2") or parts["conv_out"]).parameters():
+            nn.init.zeros_(value)
 
     @property
     def fingerprint(self) -> str:
@@ -147,7 +153,20 @@ class Prior(ABC):
     @property
     def size(self) -> int:
         """The height and width of an image, in pixels."""
-        return self.latent_shape[1] * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.latent_shape[1] * self.shrink
+
+    @property
+    def shrink(self) -> int:
+        """How many pixels a side of a latent pixel covers."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def require_size(self, size: int) -> int:
+        """The size itself; raises PotstillError for a side in pixels that is not whole latent pixels."""
+        if size < 1 or size % self.shrink:
+            raise PotstillError(
+                f"images of this prior have a side of a multiple of {self.shrink} px, not {size}"
+            )
+        return size
 
     @abstractmethod
     def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -233,9 +252,9 @@ class Prior(ABC):
             scheduler.set_timesteps(steps, device=self.device)
         return scheduler
 
-    def noise(self, draws: Sequence[torch.Generator]) -> Tensor:
-        """Standard normal latents, one from each generator, drawn on the CPU."""
-        drawn = [torch.randn(self.latent_shape, generator=draw) for draw in draws]
+    def noise(self, draws: Sequence[torch.Generator], shape: Sequence[int] | None = None) -> Tensor:
+        """Standard normal latents of the usual shape or another, one from each generator, drawn on the CPU."""
+        drawn = [torch.randn(tuple(shape or self.latent_shape), generator=draw) for draw in draws]
         return torch.stack(drawn).to(self.device)
 
 

@@ -11,9 +11,10 @@ from potstill.priors.prompts import TOKENS, prompted
 
 
 class StableDiffusion(Prior):
-    """Stable Diffusion, told a class by its whole name, synonyms and all.
+    """Stable Diffusion, told a class by its name.
 
-    Source: Rombach et al. 2022 (arXiv:2112.10752); D4M (arXiv:2407.15138) prompts version 1.5 so. Departs: D4M's
+    Source: Rombach et al. 2022 (arXiv:2112.10752), as D4M (arXiv:2407.15138) uses version 1.5. Departs: D4M tells an
+    ImageNet class by all its synonyms, here it is the one name that classes have everywhere (`data/classes.py`); its
     negative prompt against drawings is left out; nothing is told by the empty prompt.
     """
 

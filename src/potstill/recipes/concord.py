@@ -6,6 +6,8 @@ ResNet-18 by RDED's protocol. ImageNet is read from the hub and cut to ImageWoof
 Departs:
 * `look` and temperature are those of the authors' apparent code, for the paper gives neither; the sign is ours.
 * Concepts come from the shipped bank and not from GPT-4o.
+* DiT is computed as diffusers does, and so are the folders that `potstill finetune minimax` tunes; the authors'
+  apparent code samples by DiT's own, which `--set method.original=true` computes for the published weights.
 * Images keep the prior's size; the paper resizes them to 224 px.
 * A teacher must be named (`teacher`): the paper's are RDED's, which no hub holds in a form that is read here.
 """

@@ -20,7 +20,7 @@ def digits_unclip() -> Recipe:
 
 
 def imagenet() -> Recipe:
-    """D4M as published, with Stable Diffusion 1.5 at 512 px, on ImageWoof."""
+    """D4M with Stable Diffusion 1.5 at 512 px, on ImageWoof; what departs is in docs/methods/d4m.md."""
     method = D4M(prior="stable-diffusion-v1-5/stable-diffusion-v1-5")
     summary = "D4M: prototypes denoised part-way by Stable Diffusion 1.5"
     return dataclasses.replace(concord.random(), name="imagenet-d4m", summary=summary, method=method)

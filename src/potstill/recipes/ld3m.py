@@ -1,19 +1,22 @@
 """LD3M (arXiv:2403.03881) and GLaD (arXiv:2305.01649): three objectives on a prior's canvases.
 
-At full size on ImageNet-A at 128 px with the settings of both codes; `--classes` names another subset. LD3M also
-prunes: `--set method.prune.teacher=... --set method.prune.share=0.6` (DC, MTT) or 0.2 (DM).
+At full size on ImageNet-A at 128 px with the settings of both codes; `--classes` names another subset. LD3M's later
+code also prunes: `--set 'method.prune={"teacher": "microsoft/resnet-18", "share": 0.6}'` (DC, MTT) or 0.2 (DM); for MTT
+its experts too (`potstill buffer --prune`).
 
 Departs: LD3M's code runs 10,000 iterations where its figures speak of 1,000, which are taken. Its gradient for MTT is
 half of what it means to be (a product with 2 repeats a tuple), so its rate of 1,000 is 500 here. The prior is what
 `potstill convert` makes of the authors' checkpoint, the generator the file of StyleGAN-XL.
 """
 
+import dataclasses
 from functools import partial
 
 from potstill.canvas.chain import Chain
 from potstill.canvas.gan_code import GanCode
 from potstill.canvas.latents import Latents
 from potstill.methods.matching import Matching
+from potstill.nets.siamese import OPERATIONS
 from potstill.objectives.distribution import DistributionMatching
 from potstill.objectives.gradient import GradientMatching
 from potstill.objectives.trajectory import TrajectoryMatching
@@ -21,14 +24,16 @@ from potstill.recipes import matching
 from potstill.recipes.matching import on_digits
 from potstill.recipes.recipe import Recipe
 
+Objective = GradientMatching | DistributionMatching | TrajectoryMatching
 NET = "convnet-5-instance"
 ON_DIGITS = {"dc": matching.DC, "dm": matching.DM, "mtt": matching.MTT}
+SIZE = 128
+MTT = TrajectoryMatching(buffer="runs/buffer-imagenet-a", rate_of_rate=1e-6, max_start=5, unroll="constant")
+"""GLaD's; LD3M takes fewer steps."""
 ON_IMAGENET = {
-    "dc": GradientMatching(net=NET, outer=1, inner=1),
+    "dc": GradientMatching(net=NET, outer=1, inner=1, operations=OPERATIONS),
     "dm": DistributionMatching(net=NET),
-    "mtt": TrajectoryMatching(
-        buffer="runs/buffer-imagenet-a", steps=10, expert_epochs=2, max_start=2, unroll="constant"
-    ),
+    "mtt": MTT,
 }
 CHAIN = {"dc": 0.1, "dm": 1.0, "mtt": 500.0}
 CODES = {"dc": (0.001, 1.0, 16), "dm": (0.01, 10.0, 20), "mtt": (10.0, 10000.0, 12)}
@@ -62,18 +67,16 @@ def imagenet_glad(objective: str) -> Recipe:
     """GLaD with StyleGAN-XL."""
     rate_w, rate_f, layer = CODES[objective]
     canvas = GanCode(generator="models/imagenet128.pkl", layer=layer, rate_w=rate_w, rate_f=rate_f)
-    return _imagenet(objective, "glad", "the codes of StyleGAN-XL (GLaD)", canvas)
+    return _imagenet(objective, "glad", "the codes of StyleGAN-XL (GLaD)", ON_IMAGENET[objective], canvas)
 
 
 def imagenet_ld3m(objective: str) -> Recipe:
     """LD3M through ten steps of the class-conditional LDM."""
     rate = CHAIN[objective]
-    return _imagenet(
-        objective,
-        "ld3m",
-        "a diffusion chain (LD3M)",
-        Chain(prior="models/ldm", rate=rate, rate_condition=rate),
-    )
+    canvas = Chain(prior="models/ldm", rate=rate, rate_condition=rate, size=SIZE)
+    fewer = {"mtt": dataclasses.replace(MTT, steps=10, expert_epochs=2, max_start=2)}
+    matched = (ON_IMAGENET | fewer)[objective]
+    return _imagenet(objective, "ld3m", "a diffusion chain (LD3M)", matched, canvas)
 
 
 def _digits(objective: str, canvas_name: str, where: str, canvas: Latents | GanCode | Chain) -> Recipe:
@@ -81,11 +84,13 @@ def _digits(objective: str, canvas_name: str, where: str, canvas: Latents | GanC
     return on_digits(f"digits-{objective}-{canvas_name}", f"{objective.upper()} on {where}", method)
 
 
-def _imagenet(objective: str, canvas_name: str, where: str, canvas: GanCode | Chain) -> Recipe:
+def _imagenet(
+    objective: str, canvas_name: str, where: str, matched: Objective, canvas: GanCode | Chain
+) -> Recipe:
     return Recipe(
         name=f"imagenet-{objective}-{canvas_name}",
         summary=f"{objective.upper()} on {where}",
-        method=Matching(objective=ON_IMAGENET[objective], canvas=canvas, chunk=10),
+        method=Matching(objective=matched, canvas=canvas, chunk=10),
         data="hub:ILSVRC/imagenet-1k",
         classes="imagenet-a",
         images_per_class=1,

@@ -51,7 +51,7 @@ def digits_dm() -> Recipe:
 
 def digits_idm() -> Recipe:
     """IDM from real digits, four tiles an image."""
-    objective = Idm(net=SMALL, batch=64, nets=10, interval=10, steps=5)
+    objective = Idm(net=SMALL, batch=64, batch_net=64, nets=10, interval=10, steps=5)
     method = Matching(objective=objective, canvas=Pixels(rate=0.2, parts=2), iterations=100)
     return on_digits("digits-idm", "IDM: class means in nets in training, tiles", method)
 
@@ -81,7 +81,10 @@ def cifar10_dm() -> Recipe:
 
 
 def cifar10_mtt() -> Recipe:
-    """MTT as dc_benchmark has it for 10 images per class; `potstill buffer` makes its experts first."""
+    """MTT as dc_benchmark has it for 10 images per class; `potstill buffer` makes its experts first.
+
+    Departs: students of the finished set learn at the protocol's rate, where MTT's learn at the rate that it found.
+    """
     objective = TrajectoryMatching(
         buffer="runs/buffer-cifar10", steps=30, expert_epochs=2, max_start=20, rate=0.001
     )
