@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from potstill.core.errors import PotstillError
 from potstill.core.operations import operations
 from potstill.core.saved import saved_bytes
-from potstill.costs import cost, looked
+from potstill.costs import cost
 from potstill.guidance.push import Pace
 from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided
 from potstill.priors import Prior
@@ -83,7 +83,13 @@ def test_informing_costs_by_how_often_it_looks(tiny_dit: str) -> None:
     each = informing()
     assert informing(every=4) * 4 == each and informing(start=0.5) * 2 == each
     assert informing(until=0.2, check=20) > each, "measuring completeness comes on top"
-    assert informing(look="full") > each == informing(look="noisy")
+    assert (
+        informing(until=0.2, check=2) - informing(until=0.2, check=4) == informing(until=0.2, check=4) - each
+    )
+    assert informing(every=4, until=0.2, check=4) - informing(every=4) == informing(until=0.2, check=4) - each
+    assert informing(look="noisy") == each
+    bare = cost(Guided(prior=tiny_dit, steps=20)).operations
+    assert informing(look="full") == each + 3 * bare, "both passes back, and forth again"
 
 
 def test_a_pooled_look_keeps_less_and_none_nothing(tiny_dit: str) -> None:
@@ -94,17 +100,6 @@ def test_a_pooled_look_keeps_less_and_none_nothing(tiny_dit: str) -> None:
     assert kept() == kept(every=4) > kept(pool=2) > 0
     method = Guided(prior=tiny_dit, terms=(ConceptTerm(vocabulary=VOCABULARY),), dtype="bfloat16")
     assert cost(method).kept == kept() // 2 and cost(replace(method, terms=())).kept == 0
-
-
-def test_a_gradient_is_counted_where_push_takes_one() -> None:
-    assert [looked(one, Pace(every=4)) for one in range(5)] == [True, False, False, False, True]
-    assert [looked(one, Pace(every=3, until=0.5, check=2)) for one in range(5)] == [
-        True,
-        False,
-        True,
-        True,
-        True,
-    ]
 
 
 def test_a_dry_run_needs_no_weights_and_writes_nothing(tmp_path) -> None:

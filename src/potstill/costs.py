@@ -11,7 +11,7 @@ from potstill.core.operations import operations
 from potstill.core.saved import saved_bytes
 from potstill.encoders import Encoder
 from potstill.guidance import Moment, Targets, guided
-from potstill.guidance.push import Pace, Push
+from potstill.guidance.push import Push
 from potstill.guidance.scores import OBJECTIVES, ConceptScore, MeanCosine
 from potstill.methods.guided import ConceptTerm, Guided
 from potstill.priors import Prior
@@ -44,6 +44,7 @@ def cost(method: Guided) -> Cost:
     prior = hollow(method.prior)
     networks = {name: part for name, part in prior.pipe.components.items() if isinstance(part, nn.Module)}
     informing, kept = 0, 0
+    passes = 1 if method.scale == 1 else 2
     bare = operations(lambda: _once(prior, None))
     for place, term in enumerate(method.terms):
         if not isinstance(term, ConceptTerm):
@@ -54,11 +55,10 @@ def cost(method: Guided) -> Cost:
         if tiny is not None:
             networks[f"tiny decoder {place}"] = tiny
         decode = prior.decode if tiny is None else lambda latents, tiny=tiny: decode_tiny(tiny, latents)
-        informing += informed(prior, encoder, decode, term, method.steps, bare)
+        informing += informed(prior, encoder, decode, term, method.steps, bare, passes=passes)
         weights = [tensor for network in networks.values() for tensor in network.parameters()]
         push = looking(encoder, decode, term)
         kept = max(kept, saved_bytes(lambda push=push: _once(prior, push), weights))
-    passes = 1 if method.scale == 1 else 2
     parameters = {name: sum(one.numel() for one in part.parameters()) for name, part in networks.items()}
     return Cost(
         size=prior.size,
@@ -79,27 +79,26 @@ def informed(
     steps: int,
     bare: int,
     pushed: float = 1.0,
+    passes: int = 1,
 ) -> int:
     """The operations that a concept term adds to one image; `pushed` is the mean share of images it still pushes.
 
-    `bare` are those of one call of the denoiser. A look through the denoiser adds its backward pass, as two calls, and
-    the forward one that checkpointing computes again.
+    `bare` are those of one call of the denoiser, of which a step takes `passes`. A look through the denoiser adds the
+    backward pass of each, as two calls, and the forward one that checkpointing computes again.
     """
     pace = term.pace
     push = looking(encoder, decode, term)
     once = operations(lambda: _once(prior, push)) - bare
     if pace.look == "full":
-        once += 3 * bare
+        once += 3 * passes * bare
     latent = torch.zeros(1, *prior.latent_shape, device="meta")
 
     @torch.no_grad()
     def gauged() -> Tensor:
         return MeanCosine(encoder)(decode(latent), push.targets)
 
-    places = range(round(pace.start * steps), round(pace.stop * steps))
-    since = [place - places[0] for place in places]
-    checks = sum(one % pace.check == 0 for one in since) if pace.until is not None else 0
-    looks = sum(looked(one, pace) for one in since)
+    window = pace.window(steps)
+    looks, checks = len(window[:: pace.every]), 0 if pace.until is None else len(window[:: pace.check])
     return round(looks * pushed * once + checks * operations(gauged))
 
 
@@ -110,11 +109,6 @@ def looking(encoder: Encoder, decode: Callable[[Tensor], Tensor], term: ConceptT
     targets = Targets(torch.zeros(1, dtype=torch.int64, device="meta"), texts[:, :5], texts[:, 5:])
     score = ConceptScore(encoder, OBJECTIVES[term.objective], term.temperature)
     return Push(score=score, pace=always, targets=targets, decode=decode)
-
-
-def looked(since: int, pace: Pace) -> bool:
-    """Whether a gradient is taken so many steps after the window's first: as `Push` does."""
-    return since % pace.every == 0 or (pace.until is not None and since % pace.check == 0)
 
 
 def _once(prior: Prior, term: Push | None) -> Tensor:

@@ -5,10 +5,11 @@ import torch
 from support.exact import Mixture, unconditional
 
 from potstill.core.errors import PotstillError
+from potstill.core.saved import saved_bytes
 from potstill.guidance import Moment, Targets, guided
 from potstill.guidance.free import ClassifierFree
 from potstill.guidance.push import Pace, Push
-from potstill.priors import Condition
+from potstill.priors import Condition, Prior
 from potstill.sampling import sample
 
 MEANS = torch.tensor([[[[-1.0]], [[0.5]]], [[[1.5]], [[-0.5]]], [[[0.0]], [[2.0]]]])
@@ -70,6 +71,34 @@ def test_one_push_is_the_closed_form(world, noisy, t, look):
     expected = x0 + weight * (1 - a) / a**0.5 * toward
     found = bent(world, noisy, at, push(5, look=look, weight=weight))
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("first", ["noisy", "clean", "full"])
+def test_a_full_look_after_another_push_is_the_closed_form(world, noisy, first):
+    """The second term sees what the first has made of x0, whose edit it takes as given."""
+    at, weights = moment(world, 300), (0.3, 0.2)
+    a = at.alpha_bar
+    once = bent(world, noisy, at, push(5, look=first, weight=weights[0]))
+    through = torch.einsum("nde,ne->nd", jacobian(world, noisy, a), (GOAL - once.double()).flatten(1))
+    expected = once + weights[1] * (1 - a) / a**0.5 * through.reshape(once.shape)
+    terms = [push(5, look=look, weight=weight) for look, weight in zip((first, "full"), weights, strict=True)]
+    found = guided(world, unconditional(5), terms)(noisy, at)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_full_look_keeps_no_activations_of_either_pass(tiny_dit):
+    prior = Prior.from_pretrained(tiny_dit)
+    at, told = moment(prior, 500), Condition({"class": torch.tensor([3, 1])})
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    score = lambda pixels, seen: pixels.flatten(1).sum(1)  # noqa: E731
+    weights = list(prior.network.parameters())
+
+    def kept(scale):
+        terms = [ClassifierFree(scale), push(2, score=score, look="full", weight=0.1)]
+        return saved_bytes(lambda: guided(prior, told, terms)(noise, at), weights)
+
+    single = saved_bytes(lambda: prior.denoise(noise.clone().requires_grad_(), at.t, told), weights)
+    assert kept(4.0) - kept(1) < single / 20
 
 
 @pytest.mark.parametrize("look", ["noisy", "clean", "full"])
@@ -175,6 +204,28 @@ def test_every_k_repeats_the_last_direction(world, noisy):
     torch.testing.assert_close(edits[0], edits[1])
     torch.testing.assert_close(edits[1], edits[2])
     assert not torch.allclose(edits[2], edits[3])
+
+
+def test_beside_until_a_gradient_is_taken_when_due_or_where_an_image_has_none(world, noisy):
+    """Image 1 is complete at the first look and not at the second check, image 0 is complete at that check alone."""
+    looked, x0 = [], torch.zeros(2, 2, 1, 1)
+    heights = iter([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+
+    def counting(pixels, seen):
+        looked.append(seen.labels.unique().tolist())
+        return near(pixels, seen)
+
+    term = Push(
+        score=counting,
+        gauge=lambda pixels, seen: torch.tensor(next(heights))[seen.labels],
+        pace=Pace(weight=0.3, until=0.5, check=2, every=6),
+        targets=Targets(torch.arange(2), complete=torch.full((2,), 0.5)),
+    ).bind(world, unconditional(2))
+    moved = []
+    for index in range(8):
+        moved.append((term(noisy[:2], moment(world, 500, index, 8), x0) != x0).flatten(1).any(1).tolist())
+    assert moved == [[True, False]] * 2 + [[False, True]] * 2 + [[True, True]] * 4
+    assert looked == [[0], [1], [0, 1]]
 
 
 def test_only_incomplete_images_are_pushed_and_shares_are_told(world, noisy):

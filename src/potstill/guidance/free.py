@@ -25,6 +25,16 @@ class ClassifierFree:
         """Never: the term only adds a second pass."""
         return False
 
+    @property
+    def runs_denoiser(self) -> bool:
+        """Whether there is a second pass."""
+        return self.scale != 1
+
+    @property
+    def images(self) -> None:
+        """Any number."""
+        return None
+
     def bind(self, prior: Prior, condition: Condition) -> Bound:
         """The term for one batch."""
         if self.scale == 1:

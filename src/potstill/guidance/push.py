@@ -31,7 +31,8 @@ class Pace:
     normalise: scale each image's edit so that it moves the predicted noise by `weight` times its own norm.
       Without, Eq. 9: x0 <- x0 + weight (1 - a)/sqrt(a) g.
     start, stop: the window of steps, as fractions of the loop in [0, 1].
-    every: look only at every so many steps and repeat the last direction in between.
+    every: look only at every so many steps and repeat an image's last direction in between; one that has none since,
+      as it was complete then, is looked at when a check finds it incomplete.
     pool: average latents over so many pixels a side before decoding them for the look.
     until: push an image only while its mean cosine is below this quantile, in (0, 1], of real images of its
       class; None pushes always. check: how many steps pass between two looks at which images are complete.
@@ -60,6 +61,15 @@ class Pace:
         if self.until is not None and not 0 < self.until <= 1:
             raise PotstillError(f"until is a quantile in (0, 1], not {self.until}")
 
+    def window(self, total: int) -> range:
+        """The steps of a loop of `total` at which images are pushed; raises PotstillError where there is none."""
+        steps = range(round(self.start * total), round(self.stop * total))
+        if not steps:
+            raise PotstillError(
+                f"the window from {self.start} to {self.stop} holds none of {total} steps: widen it or take more"
+            )
+        return steps
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
@@ -82,40 +92,63 @@ class Push:
         """Whether the look differentiates the clean latent by the noisy one."""
         return self.pace.look == "full" and self.pace.weight != 0
 
+    @property
+    def runs_denoiser(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def images(self) -> int:
+        """As many as there are targets."""
+        return len(self.targets.labels)
+
     def bind(self, prior: Prior, condition: Condition) -> Bound:
-        """The term for one batch; it remembers the last gradient and which images are complete."""
+        """The term for one batch; it remembers the last gradients and which images are complete.
+
+        What is bound raises PotstillError where it is given another number of images than there are targets.
+        """
         if self.pace.weight == 0:
             return lambda x_t, moment, x0: x0
         return _Pushing(self, self.decode or prior.decode)
 
 
 class _Pushing:
-    """One batch's state: the images still incomplete and the direction last found for each."""
+    """One batch's state: the images still incomplete, and the direction last found for those that are `known`."""
 
     def __init__(self, term: Push, decode: Callable[[Tensor], Tensor]) -> None:
         self.term, self.pace, self.decode, self.targets = term, term.pace, decode, term.targets
-        self.active = torch.arange(len(term.targets.labels), device=term.targets.labels.device)
+        self.active = torch.arange(term.images, device=term.targets.labels.device)
+        self.known = torch.zeros_like(self.active, dtype=torch.bool)
         self.direction: Tensor | None = None
 
     def __call__(self, x_t: Tensor, moment: Moment, x0: Tensor) -> Tensor:
         pace = self.pace
-        first, end = round(pace.start * moment.total), round(pace.stop * moment.total)
-        if not first <= moment.index < end:
+        if len(x0) != self.term.images:
+            raise PotstillError(f"a term that aims at {self.term.images} images was given {len(x0)}")
+        window = pace.window(moment.total)
+        if moment.index not in window:
             return x0
-        since = moment.index - first
+        since = moment.index - window.start
         if pace.until is not None and since % pace.check == 0:
             self.active = self._incomplete(x0.detach())
         share = len(self.active) / len(x0)
         self.term.on_step(
             Step(stage="push", index=moment.index + 1, total=moment.total, scalars={"pushed": share})
         )
+        due = since % pace.every == 0
+        if due:
+            self.known.zero_()
         if len(self.active) == 0:
             return x0
-        rechecked = pace.until is not None and since % pace.check == 0
-        if self.direction is None or since % pace.every == 0 or rechecked:
-            self.direction = self._direction(x_t, x0)
-        edited = x0.detach().clone()
-        edited[self.active] += self._reach(x_t.detach(), x0.detach(), moment.alpha_bar) * self.direction
+        if self.direction is None:
+            self.direction = torch.zeros_like(x0)
+        lacking = self.active if due else self.active[~self.known[self.active]]
+        if len(lacking):
+            self.direction[lacking] = self._direction(x_t, x0, lacking)
+            self.known[lacking] = True
+        reach = self._reach(x_t.detach(), x0.detach(), moment.alpha_bar)
+        edited = x0.clone()
+        edited[self.active] += reach * self.direction[self.active]
         return edited
 
     @torch.no_grad()
@@ -128,14 +161,13 @@ class _Pushing:
 
         return (in_blocks(measured, x0, everyone) < self.targets.complete).nonzero()[:, 0]
 
-    def _direction(self, x_t: Tensor, x0: Tensor) -> Tensor:
-        """The gradient of each active image, of unit norm where the pace normalises."""
+    def _direction(self, x_t: Tensor, x0: Tensor, rows: Tensor) -> Tensor:
+        """The gradient of some images, of unit norm where the pace normalises."""
+        source = (x_t if self.pace.look == "noisy" else x0).detach()
+        found = in_blocks(self._gradient, source[rows], rows)
         if self.pace.look == "full":
-            seen = in_blocks(self._scored, x0[self.active], self.active)
-            found = torch.autograd.grad(seen.sum(), x_t)[0][self.active]
-        else:
-            source = (x_t if self.pace.look == "noisy" else x0).detach()
-            found = in_blocks(self._gradient, source[self.active], self.active)
+            toward = torch.zeros_like(source).index_copy(0, rows, found)
+            found = torch.autograd.grad(x0, x_t, toward, retain_graph=True)[0][rows]
         if self.pace.normalise:
             found = found / _norm(found).clamp_min(1e-12)
         return found
@@ -143,10 +175,8 @@ class _Pushing:
     @torch.enable_grad()
     def _gradient(self, latents: Tensor, rows: Tensor) -> Tensor:
         leaf = latents.detach().requires_grad_()
-        return torch.autograd.grad(self._scored(leaf, rows).sum(), leaf)[0]
-
-    def _scored(self, latents: Tensor, rows: Tensor) -> Tensor:
-        return self.term.score(self._see(latents), self.targets.rows(rows))
+        scored = self.term.score(self._see(leaf), self.targets.rows(rows))
+        return torch.autograd.grad(scored.sum(), leaf)[0]
 
     def _see(self, latents: Tensor) -> Tensor:
         if self.pace.pool > 1:

@@ -45,11 +45,21 @@ Bound = Callable[[Tensor, Moment, Tensor], Tensor]
 
 
 class Term(Protocol):
-    """A guidance term; `through_denoiser` says that it differentiates the clean latent by the noisy one."""
+    """A guidance term."""
 
     @property
     def through_denoiser(self) -> bool:
-        """Whether the term needs the graph from the noisy to the clean latent."""
+        """Whether the term differentiates the clean latent by the noisy one, and needs the graph between them."""
+        ...
+
+    @property
+    def runs_denoiser(self) -> bool:
+        """Whether the term runs the denoiser and does nothing that can't be computed again."""
+        ...
+
+    @property
+    def images(self) -> int | None:
+        """How many images the term aims at; None is any number."""
         ...
 
     def bind(self, prior: Prior, condition: Condition) -> Bound:
@@ -61,9 +71,9 @@ class Term(Protocol):
 class GuidedDenoiser:
     """A prior's denoiser for one batch, bent by terms from left to right; with no terms the bare denoiser.
 
-    Where a term differentiates through the denoiser, the denoiser is checkpointed: its activations are computed
-    again on the way back instead of being kept. `spread` is what the network said of its variance at the last call,
-    see `Prior.see`.
+    Where a term differentiates through the denoiser, every pass of it is checkpointed: activations are computed again
+    on the way back instead of being kept. `spread` is what the network said of its variance at the last call, see
+    `Prior.see`.
     """
 
     prior: Prior
@@ -93,5 +103,16 @@ class GuidedDenoiser:
 
 def guided(prior: Prior, condition: Condition, terms: Sequence[Term]) -> GuidedDenoiser:
     """A prior's denoiser for one batch, bent by terms."""
+    through = any(term.through_denoiser for term in terms)
     bound = [term.bind(prior, condition) for term in terms]
-    return GuidedDenoiser(prior, condition, bound, any(term.through_denoiser for term in terms))
+    if through:
+        pairs = zip(terms, bound, strict=True)
+        bound = [_checkpointed(one) if term.runs_denoiser else one for term, one in pairs]
+    return GuidedDenoiser(prior, condition, bound, through)
+
+
+def _checkpointed(bound: Bound) -> Bound:
+    def again(x_t: Tensor, moment: Moment, x0: Tensor) -> Tensor:
+        return checkpoint(bound, x_t, moment, x0, use_reentrant=False)
+
+    return again
