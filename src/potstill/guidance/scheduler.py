@@ -18,9 +18,15 @@ def inform(scheduler: Any, prior: Prior, terms: Sequence[Term]) -> "InformedSche
 
     `pipe.scheduler = inform(pipe.scheduler, Prior.from_pretrained(...), terms)` informs a diffusers pipeline
     unmodified; `prior` decodes for the look and may wrap the same pipeline (`potstill.priors.PRIORS`). The terms
-    aim at as many images as the pipeline draws at a time. Raises PotstillError for a term that differentiates
-    through the denoiser, which a scheduler cannot see.
+    aim at as many images as the pipeline draws at a time. Raises PotstillError for a scheduler whose samples are
+    x0 + sigma eps and not sqrt(a) x0 + sqrt(1 - a) eps, for terms of different numbers of images, and for one that
+    differentiates through the denoiser, which a scheduler cannot see.
     """
+    if float(scheduler.init_noise_sigma) != 1:
+        raise PotstillError(
+            f"{type(scheduler).__name__} noises by adding sigma times the noise, which terms would misread. "
+            "Allowed: an init_noise_sigma of 1, as of DDIM, DDPM, PNDM, DEIS, DPM-Solver and UniPC."
+        )
     if any(term.through_denoiser for term in terms):
         raise PotstillError("look 'full' needs the denoiser: use potstill's own loop. Allowed: noisy, clean.")
     return InformedScheduler(scheduler, prior, terms)
@@ -32,7 +38,11 @@ class InformedScheduler:
     def __init__(self, scheduler: Any, prior: Prior, terms: Sequence[Term]) -> None:
         self._scheduler, self._prior, self._terms = scheduler, prior, terms
         self._bound: list[Bound] = []
-        self._index = 0
+        self._next: int | None = None
+        aims = {term.images for term in terms if term.images is not None}
+        if len(aims) > 1:
+            raise PotstillError(f"the terms aim at different numbers of images: {sorted(aims)}")
+        self._images = aims.pop() if aims else 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_scheduler"], name)
@@ -44,7 +54,7 @@ class InformedScheduler:
         """Starts a new run: the terms forget the last one."""
         self._scheduler.set_timesteps(*positional, **named)
         self._bound = [term.bind(self._prior, Condition({})) for term in self._terms]
-        self._index = 0
+        self._next = None
 
     def step(
         self,
@@ -56,10 +66,15 @@ class InformedScheduler:
         return_dict: bool = True,
         **named: Any,
     ) -> Any:
-        """The wrapped scheduler's step, taken from the bent prediction."""
+        """The wrapped scheduler's step, taken from the bent prediction.
+
+        A run may begin part-way, as from an image: the first timestep's place in the schedule is counted on from.
+        """
         t = torch.as_tensor(timestep)
-        moment = Moment(self._index, len(self._scheduler.timesteps), t, self._prior.alpha_bar(t))
-        self._index += 1
+        places = self._scheduler.timesteps.tolist()
+        index = places.index(t.item()) if self._next is None else self._next
+        self._next = index + 1
+        moment = Moment(index, len(places), t, self._prior.alpha_bar(t))
         bent = self._bend(model_output, sample, moment)
         accepted = self._accepted({"eta": eta, "generator": generator})
         return self._scheduler.step(bent, timestep, sample, return_dict=return_dict, **accepted, **named)
@@ -69,9 +84,14 @@ class InformedScheduler:
         return {name: value for name, value in extra.items() if name in known}
 
     def _bend(self, model_output: Tensor, sample: Tensor, moment: Moment) -> Tensor:
-        """Prediction to clean latent, terms, and back; of the two equal halves of a guided DiT one is bent."""
+        """Prediction to clean latent, terms, and back.
+
+        A guided DiT hands over every image twice, twice as many as the terms aim at: one of the halves is bent.
+        """
         rows = len(sample)
-        doubled = rows % 2 == 0 and torch.equal(sample[: rows // 2], sample[rows // 2 :])
+        doubled = rows == 2 * self._images and all(
+            torch.equal(*part.chunk(2)) for part in (sample, model_output)
+        )
         kept = slice(rows // 2) if doubled else slice(rows)
         x_t, raw = sample[kept].float(), model_output[kept].float()
         clean = x0 = to_clean(raw, x_t, moment.alpha_bar, self._scheduler.config.prediction_type)
