@@ -1,7 +1,10 @@
 """The denoising loop on a world whose answers are known in closed form."""
 
+import re
+
 import pytest
 import torch
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMScheduler
 from support.exact import Mixture, unconditional
 
 from potstill.core.errors import PotstillError
@@ -107,6 +110,42 @@ def test_batch_and_order_do_not_change_an_image(tiny_dit, solver):
     whole = images(torch.arange(21))
     for rows in (torch.tensor([3]), torch.tensor([20, 3, 0, 7, 11]), torch.arange(20, -1, -1)):
         assert torch.equal(images(rows), whole[rows])
+
+
+CONFIGS = [DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMScheduler]
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpm-solver++", "unipc"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_latents_are_not_clipped_whatever_scheduler_the_pipeline_has(draw, kind, solver):
+    noise, plain = torch.randn(6, 2, 1, 1, generator=draw), Mixture(ONE, SPREAD, timestep_spacing="leading")
+    world = Mixture(ONE, SPREAD)
+    world.pipe.scheduler = kind(
+        beta_start=1e-4, beta_end=0.02, prediction_type="epsilon", timestep_spacing="leading"
+    )
+    assert torch.equal(*(run(one, noise, steps=10, solver=solver) for one in (plain, world)))
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("solver", ["ddim", "dpm-solver++", "unipc"])
+def test_steps_that_begin_near_the_end_of_the_noise_schedule_are_taken(solver, spacing):
+    world = Mixture(ONE, SPREAD, timestep_spacing=spacing, steps_offset=1)
+    for steps in (1, 2, 5, 7, 20, 50, 51, 100, 128, 249):
+        assert int(world.schedule(steps, solver).timesteps[0]) >= 999 - 1000 / steps - 200
+
+
+@pytest.mark.parametrize(
+    ("solver", "steps", "message"),
+    [
+        ("ddim", 600, "begin at timestep 600 of 1000 .* next to it: 500 or 799"),
+        ("ddim", 1000, "begin at timestep 1000 of 1000 .* next to it: 999"),
+        ("unipc", 600, "begin at timestep 601 of 1000 .* next to it: 499 or 798"),
+        ("dpm-solver++", 999, "begin at timestep 1000 of 1000 .* next to it: 998"),
+    ],
+)
+def test_steps_that_a_leading_schedule_cannot_spread_are_named(solver, steps, message):
+    with pytest.raises(PotstillError, match=f"{steps} steps of {re.escape(solver)} {message}"):
+        Mixture(ONE, SPREAD, timestep_spacing="leading", steps_offset=1).schedule(steps, solver)
 
 
 @pytest.mark.parametrize("steps", [0, 1001])

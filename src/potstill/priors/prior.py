@@ -235,21 +235,34 @@ class Prior(ABC):
 
         Its noise schedule is the pipeline's, and its spacing too but for "ancestral": that is the sampler of Ho et al.
         2020 (arXiv:2006.11239) on the timesteps of DiT's code, evenly from first to last, with the network's own
-        variance where it learned one, as Minimax samples. Raises PotstillError for an unknown solver or step count.
+        variance where it learned one, as Minimax samples. Clean latents are never clipped, whatever the pipeline says.
+        Raises PotstillError for an unknown solver, and for a number of steps that begins outside the noise schedule or
+        more than one step and a fifth of it below its end, as a "leading" spacing does where it must round.
         """
         trained = self.pipe.scheduler.config.num_train_timesteps
         if not 1 <= steps <= trained:
             raise PotstillError(f"steps must lie between 1 and {trained}, not {steps}")
-        config: dict[str, Any] = {"prediction_type": "sample"}
+        config: dict[str, Any] = {"prediction_type": "sample", "clip_sample": False, "thresholding": False}
         if solver == "ancestral":
-            variance = "learned_range" if self.learned_variance else "fixed_small"
-            config |= {"variance_type": variance, "clip_sample": False, "thresholding": False}
+            config["variance_type"] = "learned_range" if self.learned_variance else "fixed_small"
         scheduler = SOLVERS[solver].from_config(self.pipe.scheduler.config, **config)
         if solver == "ancestral":
             grid = torch.linspace(0, trained - 1, steps, dtype=torch.float64).round().int()
             scheduler.set_timesteps(timesteps=grid.flip(0).tolist(), device=self.device)
-        else:
-            scheduler.set_timesteps(steps, device=self.device)
+            return scheduler
+
+        def fits(count: int) -> bool:
+            scheduler.set_timesteps(count, device=self.device)
+            return 0 < trained - int(scheduler.timesteps[0]) <= trained / count + trained / 5
+
+        if not fits(steps):
+            begin = int(scheduler.timesteps[0])
+            fewer = next(count for count in range(steps - 1, 0, -1) if fits(count))
+            more = next((count for count in range(steps + 1, trained + 1) if fits(count)), None)
+            raise PotstillError(
+                f"{steps} steps of {solver} begin at timestep {begin} of {trained} in this pipeline's spacing. "
+                f"Allowed next to it: {fewer}{'' if more is None else f' or {more}'}."
+            )
         return scheduler
 
     def noise(self, draws: Sequence[torch.Generator], shape: Sequence[int] | None = None) -> Tensor:
