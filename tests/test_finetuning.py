@@ -108,6 +108,25 @@ def test_a_finished_folder_is_read_and_another_one_refused(base: str, tuned: Pat
         finetune(few(), tuned, short(base, groups=2))
 
 
+def test_a_folder_of_another_priors_weights_is_refused(base: str, tuned: Path, tmp_path: Path) -> None:
+    own, part, out = tmp_path / "base", tmp_path / "part", tmp_path / "out"
+    shutil.copytree(base, own)
+    stop_after(2, few(), part, short(str(own)))
+    finetune(few(), out, short(str(own), epochs=1))
+    finetune(few(), out, short(str(own), epochs=1), on_step=lambda step: pytest.fail("trained again"))
+    shutil.rmtree(own / "transformer")
+    shutil.copytree(tuned / "transformer", own / "transformer")
+    with pytest.raises(PotstillError, match=f"{part}.* belongs to another fine-tuning"):
+        finetune(few(), part, short(str(own)))
+    with pytest.raises(PotstillError, match=f"{out} holds a prior that began from other weights"):
+        finetune(few(), out, short(str(own), epochs=1))
+    metrics = json.loads((out / "metrics.json").read_text())
+    del metrics["weights"]
+    (out / "metrics.json").write_text(json.dumps(metrics))
+    (before,) = finetune(few(), out, short(str(own), epochs=1))
+    assert before.metrics == metrics, "as finished before weights were kept"
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -5,8 +5,9 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +61,22 @@ def finetune(
     draws latents anew from the means and deviations that are held in memory. A killed run goes on from its last
     checkpoint to the same bits (on a CPU with the same number of threads); a finished folder is read. Several
     `processes` (None: this one, on the CPU) share every batch: the result is that of one, up to the order of sums; the
-    first one writes. Raises PotstillError where `out` holds a prior of other settings or data, for a prior that is no
-    DiT, does not know a class or has embedders that differ, and where training diverges.
+    first one writes. Raises PotstillError where `out` holds a prior of other settings or data, or one that began from
+    other weights, for a prior that is no DiT, does not know a class or has embedders that differ, and where training
+    diverges. A folder finished before the hash of those weights was kept is read without; a checkpoint from before is
+    refused.
     """
     processes = processes or Processes()
     other = GROUPS if tuning.groups is None else INDEX
     if (out / other).is_file():
         raise PotstillError(f"{out / other}: this folder holds another kind of fine-tuning: name another")
+    begun = cache(lambda: Prior.from_pretrained(tuning.prior).fingerprint)
     if tuning.groups is None:
-        return (_tuned(real, out, tuning, processes, on_step),)
+        return (_tuned(real, out, tuning, processes, begun, on_step),)
     keys, made = real.classes.keys, []
     for place, first in enumerate(range(0, len(keys), tuning.groups)):
         own = real.select(keys[first : first + tuning.groups])
-        made.append(_tuned(own, out / f"{place:03d}", tuning, processes, on_step))
+        made.append(_tuned(own, out / f"{place:03d}", tuning, processes, begun, on_step))
     hashes = [sha256(one.folder / "transformer") for one in made]
     listed = tuple(
         Group(folder=one.folder.name, classes=one.classes, sha256=found)
@@ -83,16 +87,26 @@ def finetune(
     return tuple(made)
 
 
-def _tuned(real: RealData, out: Path, tuning: Minimax, processes: Processes, on_step: OnStep) -> Tuned:
+def _tuned(
+    real: RealData,
+    out: Path,
+    tuning: Minimax,
+    processes: Processes,
+    begun: Callable[[], str],
+    on_step: OnStep,
+) -> Tuned:
+    """One folder; `begun` gives the fingerprint of the weights that training sets out from."""
     identity = _identity(real, tuning)
     if (out / INDEX).is_file():
-        return _finished(out, real, identity)
+        return _finished(out, real, identity, begun)
     started = time.perf_counter()
     prior = Prior.from_pretrained(tuning.prior, device=processes.device)
     if not isinstance(prior, DiT):
         raise PotstillError(f"Minimax fine-tunes a DiT, which {tuning.prior} is not: {type(prior).__name__}")
     require_one_embedder(prior.transformer)
-    state = _trained(prior, real, tuning, out / CHECKPOINT, identity, processes, on_step)
+    weights = prior.fingerprint
+    own = f"{identity} {weights}"
+    state = _trained(prior, real, tuning, out / CHECKPOINT, own, processes, on_step)
     state.settle()
     fold(prior.transformer)
     metrics = {
@@ -101,6 +115,7 @@ def _tuned(real: RealData, out: Path, tuning: Minimax, processes: Processes, on_
         "trained": sum(mean.numel() for mean in state.averages),
         "seconds": round(time.perf_counter() - started, 1),
         "identity": identity,
+        "weights": weights,
     }
     if processes.first:
         _write(prior, out, tuning.prior, _card(real, tuning, metrics), metrics)
@@ -173,10 +188,12 @@ def _identity(real: RealData, tuning: Minimax) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _finished(out: Path, real: RealData, identity: str) -> Tuned:
+def _finished(out: Path, real: RealData, identity: str, begun: Callable[[], str]) -> Tuned:
     metrics = read_json(out / METRICS) if (out / METRICS).is_file() else {}
     if metrics.get("identity") != identity:
         raise PotstillError(f"{out} holds a prior of other settings or data: name another folder")
+    if "weights" in metrics and metrics["weights"] != begun():
+        raise PotstillError(f"{out} holds a prior that began from other weights: name another folder")
     return Tuned(folder=out, classes=real.classes.keys, metrics=metrics)
 
 
