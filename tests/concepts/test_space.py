@@ -1,12 +1,13 @@
 """Validity, negatives and the concept space of a data set."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from potstill.concepts import NEGATIVES, ConceptSpace, Vocabulary, validity
+from potstill.concepts import NEGATIVES, ConceptBank, ConceptSpace, Vocabulary, validity
 from potstill.concepts.check import check
 from potstill.concepts.validity import most_valid
 from potstill.core.errors import PotstillError
@@ -76,8 +77,6 @@ def test_negatives_belong_to_the_image_alone(space):
 
 
 def test_classes_of_one_name_never_lend_each_other_a_phrase(encoder, tiny_clip, tmp_path):
-    from potstill.concepts import ConceptBank
-
     bank = ConceptBank.load("digits")
     lines = (tmp_path / "twins.jsonl").with_suffix(".jsonl")
     bank.save(lines)
@@ -86,6 +85,28 @@ def test_classes_of_one_name_never_lend_each_other_a_phrase(encoder, tiny_clip, 
     built = ConceptSpace.build(vocabulary, encoder, digits())
     assert 9 not in [other for other, _ in built.negatives(4, generator(0))]
     assert len(built.negatives(4, generator(0))) == 8
+
+
+def test_a_class_with_fewer_phrases_than_are_kept_is_named(encoder, tiny_clip, tmp_path):
+    bank = ConceptBank.load("digits")
+    entries = {
+        key: replace(entry, concepts=entry.concepts[: 7 - int(key) // 2])
+        for key, entry in bank.entries.items()
+    }
+    replace(bank, entries=entries).save(tmp_path / "short.jsonl")
+    short = Vocabulary(bank=str(tmp_path / "short.jsonl"), encoder=tiny_clip)
+    with pytest.raises(
+        PotstillError, match=r"keep is 5, .* fewer phrases: 6 \(4\), 7 \(4\), 8 \(3\), 9 \(3\)\."
+    ):
+        ConceptSpace.build(short, encoder, digits())
+    assert ConceptSpace.build(replace(short, keep=3), encoder, digits()).texts.shape == (10, 3, 32)
+
+
+@pytest.mark.parametrize("wrong", [{"keep": 0}, {"keep": -1}, {"negatives": -1}])
+def test_a_vocabulary_of_less_than_nothing_is_named(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(PotstillError, match=f"vocabulary.{name} must be at least [01], not {value}"):
+        Vocabulary(bank="digits", encoder="digits/clip", **wrong)
 
 
 def test_real_scores_are_quantiles_of_the_cosines(space):

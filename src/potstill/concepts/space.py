@@ -10,6 +10,7 @@ from potstill.concepts.bank import ConceptBank
 from potstill.concepts.negatives import NEGATIVES
 from potstill.concepts.spread import spread
 from potstill.concepts.validity import most_valid
+from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
 from potstill.encoders import Encoder
@@ -22,7 +23,8 @@ class Vocabulary:
     """Which concepts are used: a bank, the encoder that checks them, how many a class, and how negatives are drawn.
 
     Defaults: CONCORD, section 4.1: 5 of 10 phrases, 10 negatives, each of a different class, weighted policy.
-    Where a data set has fewer other classes than `negatives`, all of them lend one.
+    Where a data set has fewer other classes than `negatives`, all of them lend one. Every class needs `keep` phrases,
+    at least 1; `negatives` may be 0. Raises PotstillError for fewer.
     """
 
     bank: str
@@ -30,6 +32,11 @@ class Vocabulary:
     keep: int = 5
     negatives: int = 10
     policy: str = "weighted"
+
+    def __post_init__(self) -> None:
+        for name, least in (("keep", 1), ("negatives", 0)):
+            if getattr(self, name) < least:
+                raise PotstillError(f"vocabulary.{name} must be at least {least}, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +60,27 @@ class ConceptSpace:
     def build(cls, vocabulary: Vocabulary, encoder: Encoder, real: RealData) -> "ConceptSpace":
         """Ranks each class's phrases on its real training images (Eq. 10) and keeps the best.
 
-        At most 200 images of a class are looked at, drawn by a generator that depends on the class alone.
+        At most 200 images of a class are looked at, drawn by a generator that depends on the class alone. Raises
+        PotstillError where classes have fewer phrases than are to be kept.
         """
         NEGATIVES[vocabulary.policy]
         keys = real.classes.keys
         bank = ConceptBank.load(vocabulary.bank).select(keys)
         entries = [bank.entries[key] for key in keys]
+        few = [
+            f"{entry.key} ({len(entry.concepts)})"
+            for entry in entries
+            if len(entry.concepts) < vocabulary.keep
+        ]
+        if few:
+            raise PotstillError(
+                f"vocabulary.keep is {vocabulary.keep}, and these classes of {vocabulary.bank} have fewer phrases: "
+                f"{', '.join(few[:20])}. Keep fewer or write more."
+            )
         images = [encoder.images_of(real.train, sample_of_class(real, label)) for label in range(len(keys))]
         texts = [encoder.texts(entry.texts()) for entry in entries]
         kept = [most_valid(seen, text, vocabulary.keep) for seen, text in zip(images, texts, strict=True)]
         chosen = [text[rows] for text, rows in zip(texts, kept, strict=True)]
-        if len({len(rows) for rows in kept}) > 1:
-            fewest = min(len(rows) for rows in kept)
-            chosen, kept = [text[:fewest] for text in chosen], [rows[:fewest] for rows in kept]
         names = encoder.texts([entry.class_name for entry in entries])
         same = torch.tensor([[one.class_name == other.class_name for other in entries] for one in entries])
         return cls(
