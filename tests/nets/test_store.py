@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from potstill.bundled import models
 from potstill.core.errors import PotstillError
@@ -41,6 +42,16 @@ def test_round_trip(folder: Path) -> None:
     module(torch.rand(8, 3, 16, 16, generator=generator(1)))
     images = torch.rand(5, 3, 16, 16, generator=generator(2))
     torch.testing.assert_close(stored.module(images), module.eval()(images))
+
+
+def test_images_of_another_side_are_resized_to_the_nets_own(folder: Path) -> None:
+    stored = load_net(folder)
+    images = torch.rand(5, 3, 40, 40, generator=generator(2), requires_grad=True)
+    small = functional.interpolate(images, (16, 16), mode="bilinear", antialias=True)
+    assert torch.equal(stored.logits(images), stored.module(small))
+    assert torch.equal(stored.logits(small), stored.module(small))
+    (gradient,) = torch.autograd.grad(stored.logits(images).sum(), images)
+    assert gradient.flatten(1).abs().sum(1).gt(0).all()
 
 
 def test_narrowed_keeps_the_rows_of_the_classes_asked_for(folder: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from potstill.bundled import resolve
 from potstill.core.errors import PotstillError, unknown
@@ -75,6 +76,18 @@ class StoredNet:
     def to(self, device: torch.device | str) -> "StoredNet":
         """The same net on a device; the module given stays where it is."""
         return replace(self, module=frozen(deepcopy(self.module).to(device)))
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """The net's answers [n, classes] for square images [n, 3, h, h] in [0, 1], of whatever side.
+
+        They are resized to `size` where they have another, bilinearly with antialiasing; the gradient reaches them.
+        """
+        if pixels.shape[-1] != self.size:
+            size = (self.size, self.size)
+            pixels = functional.interpolate(
+                pixels, size, mode="bilinear", antialias=True, align_corners=False
+            )
+        return self.module(pixels)
 
     def narrowed(self, wanted: Sequence[str] | Classes) -> "StoredNet":
         """The net for only these classes, in this order: a copy whose last layer keeps their rows.

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from potstill.concepts import ConceptSpace, Vocabulary
 from potstill.concepts.spread import spread
@@ -16,7 +15,7 @@ from potstill.data.real import RealData
 from potstill.distilled import Slot
 from potstill.encoders import Encoder
 from potstill.methods import Made
-from potstill.nets.store import load_net
+from potstill.nets.store import StoredNet, load_net
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +33,7 @@ class Witness:
     settings: Seen
     encoder: Encoder
     space: ConceptSpace
-    teacher: nn.Module | None
-    side: int = 0
-    """The teacher's, in pixels."""
+    teacher: StoredNet | None
 
     @classmethod
     def prepare(cls, settings: Seen, real: RealData, *, device: str = "cpu") -> "Witness":
@@ -46,14 +43,14 @@ class Witness:
         if settings.teacher is None:
             return cls(settings, encoder, space, None)
         stored = load_net(settings.teacher).narrowed(real.classes).to(device)
-        return cls(settings, encoder, space, stored.module, stored.size)
+        return cls(settings, encoder, space, stored)
 
     @property
     def weights(self) -> Mapping[str, str]:
         """The models that judge: name to hex SHA-256."""
         used = {self.settings.vocabulary.encoder: self.encoder.fingerprint}
         if self.settings.teacher is not None and self.teacher is not None:
-            used[self.settings.teacher] = fingerprint([self.teacher])
+            used[self.settings.teacher] = fingerprint([self.teacher.module])
         return used
 
     @property
@@ -78,18 +75,10 @@ class Witness:
             for label, row in zip(labels.tolist(), scores, strict=True)
         ]
         if self.teacher is not None:
-            fitting = resized(pixels, self.side)
-            sure = in_blocks(self.teacher, fitting).softmax(1).gather(1, labels[:, None])[:, 0]
+            sure = in_blocks(self.teacher.logits, pixels).softmax(1).gather(1, labels[:, None])[:, 0]
             for note, value in zip(notes, sure, strict=True):
                 note["teacher"] = round(float(value), 4)
         return notes
-
-
-def resized(pixels: Tensor, side: int) -> Tensor:
-    """Square images [n, 3, h, h] at `side` px, untouched where they have it."""
-    if pixels.shape[-1] == side:
-        return pixels
-    return functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def known(pairs: Iterable[tuple[str, float | None]]) -> Mapping[str, float]:
