@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch.nn import functional
 
 from potstill.concepts import Vocabulary
 from potstill.core.errors import PotstillError
@@ -12,8 +13,11 @@ from potstill.data.digits import digits
 from potstill.distilled import Slot
 from potstill.guidance.push import Pace
 from potstill.methods import METHODS
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided
 from potstill.methods.random import Random
+from potstill.nets.spec import Net, build
+from potstill.nets.store import load_net, save_net
+from potstill.priors import Condition
 
 SLOTS = [Slot("3", 0), Slot("3", 1), Slot("8", 0), Slot("1", 5), Slot("8", 2)]
 
@@ -98,6 +102,65 @@ def test_one_class_alone_cannot_be_told_apart(real, tiny_dit, tiny_clip):
     method = Guided(prior=tiny_dit, terms=(concept(tiny_clip),))
     with pytest.raises(PotstillError, match="at least two names"):
         method.prepare(real.select(["3"]), seed=0, images_per_class=1, device="cpu")
+
+
+def test_a_classifier_sees_images_at_its_own_size(real, tiny_dit, tmp_path):
+    """The first step's push of a net of 16 px, by hand: the prior's images have 32 px."""
+    save_net(tmp_path, build(Net(width=8), 10, 16, generator(0)), Net(width=8), real.classes, 16, {})
+    term = ClassifierTerm(classifier=str(tmp_path), pace=Pace(weight=0.2))
+    method = Guided(prior=tiny_dit, scale=1.0, steps=3, terms=(term,))
+    maker = method.prepare(real, seed=0, images_per_class=1, device="cpu")
+    (made,) = maker.make(SLOTS[:1])
+    prior, net, (draw,) = maker.prior, load_net(tmp_path).module, [generator(0, "image", "3", 0)]
+    x = prior.noise([draw])
+    schedule, told = prior.schedule(3), Condition({"class": torch.tensor([3])})
+    for t in schedule.timesteps:
+        leaf, a = prior.denoise(x, t, told).detach().requires_grad_(), prior.alpha_bar(t)
+        small = functional.interpolate(prior.decode(leaf), (16, 16), mode="bilinear", antialias=True)
+        (gradient,) = torch.autograd.grad(net(small).log_softmax(1)[0, 3], leaf)
+        x = schedule.step(leaf.detach() + 0.2 * (1 - a) / a**0.5 * gradient, t, x).prev_sample
+    wanted = prior.decode(x).clamp(0, 1)[0] * 255
+    assert (made.image - wanted).abs().max() < 1
+
+
+def test_cosine_needs_no_negatives(real, tiny_dit, tiny_clip):
+    words = Vocabulary(bank="digits", encoder=tiny_clip, negatives=0)
+    pace = Pace(weight=0.2, normalise=True)
+    terms = [
+        ConceptTerm(vocabulary=vocabulary, objective="cosine", pace=pace)
+        for vocabulary in (words, dataclasses.replace(words, negatives=3))
+    ]
+    without, beside = (
+        Guided(prior=tiny_dit, scale=1.0, steps=3, terms=(term,))
+        .prepare(real.select(["3", "8"]), seed=0, images_per_class=1, device="cpu")
+        .make(SLOTS[:2])
+        for term in terms
+    )
+    assert [made.details["negatives"] for made in without] == [[], []]
+    assert all(torch.equal(*(one.image for one in pair)) for pair in zip(without, beside, strict=True))
+    with pytest.raises(
+        PotstillError, match="'contrastive' needs negatives.*at least 1, or the objective cosine"
+    ):
+        ConceptTerm(vocabulary=words)
+
+
+def test_a_classifier_has_no_until():
+    with pytest.raises(PotstillError, match="classifier term: pace.until is 0.2"):
+        ClassifierTerm(classifier="digits/teacher", pace=Pace(until=0.2))
+
+
+@pytest.mark.parametrize(
+    ("pace", "message"),
+    [
+        ({"pool": 9}, "pace.pool must be at most 8, the latents' side, not 9"),
+        ({"stop": 0.1}, "window from 0.0 to 0.1 holds none of 4 steps"),
+        ({"start": 0.9}, "window from 0.9 to 1.0 holds none of 4 steps"),
+    ],
+)
+def test_a_pace_that_the_prior_cannot_do_is_named(real, tiny_dit, tiny_clip, pace, message):
+    method = Guided(prior=tiny_dit, terms=(concept(tiny_clip, **pace),), steps=4)
+    with pytest.raises(PotstillError, match=message):
+        method.prepare(real, seed=0, images_per_class=1, device="cpu")
 
 
 def poison(maker, slots, attempts):

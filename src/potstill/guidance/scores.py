@@ -23,6 +23,9 @@ OBJECTIVES = Table(
     },
 )
 
+IGNORE_NEGATIVES = ("cosine",)
+"""The objectives that negatives do not enter."""
+
 
 def cosine(positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
     """The mean cosine to the concepts to show; the negatives and the temperature do not enter.

@@ -19,7 +19,7 @@ from potstill.encoders import Encoder
 from potstill.guidance import Targets, Term, guided
 from potstill.guidance.free import ClassifierFree
 from potstill.guidance.push import Pace, Push
-from potstill.guidance.scores import OBJECTIVES, ClassifierScore, ConceptScore, MeanCosine
+from potstill.guidance.scores import IGNORE_NEGATIVES, OBJECTIVES, ClassifierScore, ConceptScore, MeanCosine
 from potstill.methods.method import Made
 from potstill.nets.store import load_net
 from potstill.priors import Prior, Request
@@ -46,14 +46,30 @@ class ConceptTerm:
     pace: Pace = field(default_factory=Pace)
     tiny: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.vocabulary.negatives == 0 and self.objective not in IGNORE_NEGATIVES:
+            raise PotstillError(
+                f"objective {self.objective!r} needs negatives and vocabulary.negatives is 0. Allowed: at least 1, "
+                f"or the objective {' or '.join(IGNORE_NEGATIVES)}."
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierTerm:
-    """Classifier guidance by a trained net (a folder or shipped name), at a pace."""
+    """Classifier guidance by a trained net (a folder or shipped name), at a pace, which has no `until`.
+
+    The net sees images at its own size.
+    """
 
     kind: Literal["classifier"] = "classifier"
     classifier: str
     pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        if self.pace.until is not None:
+            raise PotstillError(
+                f"classifier term: pace.until is {self.pace.until}, but measures concepts. Allowed: none."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +98,21 @@ class Guided:
             )
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "GuidedSampler":
-        """Loads prior, encoder and classifier, and ranks the concepts of every class."""
+        """Loads prior, encoder and classifier, and ranks the concepts of every class.
+
+        Raises PotstillError for a number of steps or a pace that the prior can't do, and for a class without images.
+        """
         prior = Prior.from_pretrained(self.prior, device=device, dtype=getattr(torch, self.dtype))
         if self.original:
             prior.as_published()
         self.execution.arrange(prior)
-        prior.schedule(self.steps, self.solver)
+        total, side = len(prior.schedule(self.steps, self.solver).timesteps), min(prior.latent_shape[1:])
+        for term in self.terms:
+            term.pace.window(total)
+            if term.pace.pool > side:
+                raise PotstillError(
+                    f"pace.pool must be at most {side}, the latents' side, not {term.pace.pool}"
+                )
         empty = [key for label, key in enumerate(real.classes.keys) if not len(real.train.of_class(label))]
         if empty:
             raise PotstillError(f"{real.name} has no training images of class {', '.join(empty[:20])}")
@@ -113,13 +138,12 @@ def _load_term(term: ConceptTerm | ClassifierTerm, prior: Prior, real: RealData)
 
 
 def _load_classifier(term: ClassifierTerm, prior: Prior, real: RealData) -> LoadedTerm:
-    stored = load_net(term.classifier).narrowed(real.classes)
-    module = stored.to(prior.device).module
+    stored = load_net(term.classifier).narrowed(real.classes).to(prior.device)
 
     def build(targets: Targets, on_step: OnStep) -> Term:
-        return Push(score=ClassifierScore(module), pace=term.pace, targets=targets, on_step=on_step)
+        return Push(score=ClassifierScore(stored.logits), pace=term.pace, targets=targets, on_step=on_step)
 
-    return LoadedTerm(build, None, None, {term.classifier: fingerprint([module])})
+    return LoadedTerm(build, None, None, {term.classifier: fingerprint([stored.module])})
 
 
 def _load_concept(term: ConceptTerm, prior: Prior, real: RealData) -> LoadedTerm:
@@ -249,7 +273,8 @@ class GuidedSampler:
         drawn = []
         for slot, label, detail in zip(slots, labels, details, strict=True):
             negatives = space.negatives(label, generator(self.seed, "negatives", slot.key, slot.index))
-            drawn.append(torch.stack([space.texts[other, phrase] for other, phrase in negatives]))
+            others = torch.tensor(negatives, dtype=torch.int64, device=rows.device).reshape(-1, 2)
+            drawn.append(space.texts[others[:, 0], others[:, 1]])
             detail["negatives"] = [
                 {"class": space.keys[other], "phrase": space.phrases[other][phrase]}
                 for other, phrase in negatives
