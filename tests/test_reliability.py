@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from potstill.core.errors import PotstillError
+from potstill.core.files import write_text, write_whole
+from potstill.core.state import save_state
 from potstill.data import load
 
 
@@ -49,6 +53,24 @@ def test_no_room_for_a_file_is_told_and_the_set_is_finished_once_there_is(tmp_pa
         for root in (tmp_path / "set", tmp_path / "whole")
     )
     assert mended == whole and len(whole) == 30
+
+
+@pytest.mark.parametrize("write", ["state", "weights", "text"])
+def test_no_room_is_told_whoever_writes(tmp_path: Path, write: str) -> None:
+    file, values = tmp_path / "file", {"values": torch.zeros(10_000)}
+    writers = {
+        "state": lambda: save_state(file, values),
+        "weights": lambda: write_whole(file, lambda path: save_file(values, path)),
+        "text": lambda: write_text(file, "x" * 10_000),
+    }
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(PotstillError, match=f"cannot write {file}: .*File too large"):
+            writers[write]()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def bomb(side: int) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from potstill.core.errors import PotstillError
 
 
@@ -26,8 +28,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise PotstillError(f"cannot write {path}: {error.strerror or error}") from error
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch and safetensors have errors of their own
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise PotstillError(f"cannot write {path}: {getattr(reason, 'strerror', None) or reason}") from error
 
 
 def tells_case(folder: Path) -> bool:

@@ -13,7 +13,12 @@ from potstill.core.files import write_whole
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Writes tensors and plain values, whole or not at all."""
-    write_whole(path, lambda partial: torch.save(state, partial))
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # given a path torch would not tell why it failed
+            torch.save(state, file)
+
+    write_whole(path, write)
 
 
 def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
