@@ -1,3 +1,4 @@
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -243,6 +244,18 @@ def test_names_with_spaces_accents_and_brackets(make_folder: Make) -> None:
     data = load(make_folder("café au lait/my photo [1].png", "b*/x.png"))
     assert data.train.ids == ("b*/x.png", "café au lait/my photo [1].png")
     data.train.pixels(None, 12)
+
+
+def test_names_that_are_not_utf8_are_listed(make_folder: Make) -> None:
+    root = make_folder("a/1.png", "b/1.png", size=(8, 8))
+    (root / "a" / "1.png").rename(root / "a" / os.fsdecode(b"caf\xe9.png"))
+    make_folder("a/2.png", size=(8, 8))
+    with pytest.raises(PotstillError, match=r"(?s)1 of 3 images in .*caf\\udce9.png': its name is not UTF-8"):
+        load(root)
+    assert load(root, skip_bad=True).train.ids == ("a/2.png", "b/1.png")
+    (root / "b").rename(root / os.fsdecode(b"b\xe9"))
+    with pytest.raises(PotstillError, match=r"1 folder names are not UTF-8, rename them: 'b\\udce9'"):
+        load(root)
 
 
 def test_data_survive_a_process_border(make_folder: Make) -> None:

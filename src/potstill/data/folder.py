@@ -10,7 +10,7 @@ from potstill.core.errors import PotstillError
 from potstill.data.check import bad_images, check_images, native_size
 from potstill.data.classes import choose, mirror_keeps, named
 from potstill.data.order import natural
-from potstill.data.read import image_size, read_image
+from potstill.data.read import UnreadableImage, image_size, read_image
 from potstill.data.real import RealData, Split, empty_split, require_images
 from potstill.data.source import Source
 
@@ -41,7 +41,8 @@ def image_folder(source: Source) -> RealData:
     and files are in natural order; hidden files and other suffixes than `SUFFIXES` are passed over. Only
     chosen classes are looked at, and each of their images is decoded once, so that a broken one is known now
     and not hours later. Raises PotstillError for another layout, a class without images, test classes other
-    than the training ones, and unless `source.skip_bad` for unreadable images, which it lists.
+    than the training ones, folder names that are not UTF-8, and unless `source.skip_bad` for unreadable images, which
+    it lists.
     """
     root = Path(source.place).expanduser()
     if not source.place or not root.is_dir():
@@ -51,13 +52,14 @@ def image_folder(source: Source) -> RealData:
     if not available:
         raise PotstillError(f"{train_root} holds no class folders. Expected {LAYOUTS}")
     keys = choose(source.classes, available, str(train_root))
+    _require_utf8([root.resolve().name, *keys], str(root))
     if test_root is not None:
         _require_same_classes(test_root, keys, others=source.classes is not None)
 
     files = _files(train_root, keys)
     train_files = len(files)
     files += _files(test_root, keys) if test_root is not None else []
-    check = check_images(lambda row: image_size(files[row][0]), range(len(files)), source.on_step)
+    check = check_images(lambda row: _size(files[row][0]), range(len(files)), source.on_step)
     if check.bad and not source.skip_bad:
         raise bad_images(str(root), list(check.bad.values()), len(files))
     good = [row for row in range(len(files)) if row not in check.bad]
@@ -98,6 +100,24 @@ def _class_keys(folder: Path) -> list[str]:
     return sorted(
         (part.name for part in folder.iterdir() if part.is_dir() and part.name[0] != "."), key=natural
     )
+
+
+def _require_utf8(names: list[str], where: str) -> None:
+    strange = [name for name in names if not _is_utf8(name)]
+    if strange:
+        told = ", ".join(map(repr, strange[:_SHOWN]))
+        raise PotstillError(f"{where!r}: {len(strange)} folder names are not UTF-8, rename them: {told}")
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name can be written down; the system gives bytes that are not UTF-8 as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _size(file: Path) -> tuple[int, int]:
+    if not _is_utf8(file.name):
+        raise UnreadableImage(f"cannot read {str(file)!r}: its name is not UTF-8")
+    return image_size(file)
 
 
 def _require_same_classes(folder: Path, keys: tuple[str, ...], *, others: bool) -> None:
