@@ -106,6 +106,7 @@ WRONG = [
     ({"seed": ["1"]}, "'seed' is not a field to sweep: use --seeds"),
     ({"name": ["a"]}, "'name' is not a field to sweep"),
     ({"method.steps": []}, "names no value"),
+    ({"images_per_class": ["0"]}, "images_per_class must be at least 1, not 0"),
     ({"protocol": ["rded"]}, "unknown protocol 'rded'"),
     ({"student": ["convnet-33"]}, "33"),
 ]
@@ -234,6 +235,7 @@ CLI = [
     (["digits-rnadom"], "unknown recipe or study 'digits-rnadom'. Did you mean 'digits-random'"),
     (["digits-random", "--over", "images_per_class"], "--over takes FIELD=VALUE, not 'images_per_class'"),
     (["digits-random", "--over", "data=[1,"], "is not a list of values"),
+    (["digits-random", "--set", "seed=7"], "'seed' is not a field to sweep: use --seeds"),
 ]
 
 

@@ -142,7 +142,7 @@ def evaluate_set(
     if not len(real.test):
         raise PotstillError(f"{real.name} has no test images: name them with --test FOLDER")
     found = open_set(str(source), real, results, order=class_order, size=size, on_step=on_step)
-    found = found.first(images_per_class or found.manifest.images_per_class)
+    found = found.first(found.manifest.images_per_class if images_per_class is None else images_per_class)
     if epochs is not None:
         protocol = protocol.scaled({"training.epochs": epochs})
     images, labels = found.examples(real.classes.keys)

@@ -150,7 +150,7 @@ def plan(
     """Every point of a sweep, seed by seed; raises PotstillError for what a recipe can't be changed to."""
     if seeds < 1:
         raise PotstillError(f"a sweep needs at least one seed, not {seeds}")
-    for path in over:
+    for path in (*over, *(changes or {})):
         if path in ("seed", "name", "summary"):
             raise PotstillError(
                 f"{path!r} is not a field to sweep" + (": use --seeds" if path == "seed" else "")
@@ -164,6 +164,9 @@ def plan(
         for combination in _product(axes):
             one = _planned(fixed, combination)
             _ = PROTOCOLS[one.recipe.protocol], Net.parse(one.recipe.student)
+            for name, least in (("images_per_class", 1), ("students", 0)):
+                if (count := getattr(one.recipe, name)) < least:
+                    raise PotstillError(f"{name} must be at least {least}, not {count}")
             if one not in planned:
                 planned.append(one)
     return [

@@ -10,14 +10,17 @@ import time
 from importlib.metadata import version
 
 import pytest
+from typer.testing import CliRunner
 
-from potstill.cli import terminal
+from potstill.cli import app, terminal
+from potstill.core.errors import PotstillError
 from potstill.core.progress import Step
 
 
-def potstill(*words, timeout=120):
+def potstill(*words, timeout=120, environment=None):
     command = [sys.executable, "-m", "potstill", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    environment = {**os.environ, **(environment or {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,27 @@ def test_wrong_input_is_named_and_ends_with_2(made, tmp_path, words, message):
     assert "Traceback" not in done.stderr
 
 
+OPTIONS = [
+    (["distill", "digits-dit", "--dry-run", "--tflops", "0"], "Invalid value for '--tflops'"),
+    (["distill", "digits-dit", "--dry-run", "--tflops", "nan"], "Invalid value for '--tflops'"),
+    (["teach", "OUT", "--rate", "nan"], "--rate takes a finite number, not nan"),
+    (["buffer", "OUT", "--size", "-4"], "Invalid value for '--size'"),
+    (["evaluate", "OUT", "--ipc", "0"], "Invalid value for '--ipc'"),
+    (["evaluate", "OUT", "--size", "-4"], "Invalid value for '--size'"),
+    (["score", "OUT", "--ipc", "0"], "Invalid value for '--ipc'"),
+    (["distill", "--method", "random", "--set", "method.size=-3", "--out", "OUT"], "at least 1 px, not -3"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), OPTIONS, ids=[" ".join(words) for words, _ in OPTIONS])
+def test_numbers_out_of_range_are_named(tmp_path, words, message):
+    out = tmp_path / "out"
+    found = CliRunner().invoke(app, [str(out) if word == "OUT" else word for word in words])
+    told = " ".join(f"{found.output} {found.exception}".replace("│", "").split())
+    assert message in told and not out.exists()
+    assert isinstance(found.exception, PotstillError) or found.exit_code == 2
+
+
 def test_another_seed_in_the_same_folder_is_refused(made):
     done = potstill("distill", "--method", "random", "--ipc", 2, "--seed", 5, "--out", made)
     assert done.returncode == 2 and "seed: 0 -> 5" in done.stderr
@@ -250,6 +274,26 @@ def test_a_log_has_a_line_of_progress_every_half_minute(capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[:2] for line in lines] == [["distill", f"{n}/100"] for n in (31, 62, 93)]
     assert all("loss 0.0" in line for line in lines)
+
+
+def test_what_is_printed_stays_as_it_is(capsys):
+    terminal.err_console.print("hub:smile:x")
+    assert capsys.readouterr().err == "hub:smile:x\n"
+
+
+def test_a_terminal_without_the_characters_gets_question_marks(tmp_path):
+    told = {
+        "name": "49.5 ± 2",
+        "method": {},
+        "data": {},
+        "classes": {},
+        "images_per_class": 1,
+        "size": 8,
+        "seed": 0,
+    }
+    (tmp_path / "potstill.json").write_text(json.dumps(told), encoding="utf-8")
+    done = potstill("show", tmp_path, environment={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and "49.5 ? 2" in done.stdout, done.stderr
 
 
 def test_a_pickle_runs_where_the_command_says_so(tmp_path):

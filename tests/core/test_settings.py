@@ -60,6 +60,7 @@ def test_there_and_back(value):
         ({"name": "a", "terms": ["third"]}, "unknown kind 'third'.*Allowed: inner, other"),
         ({"name": "a", "pair": [1.0]}, "expected 2 values, found 1"),
         ([], "expected an object for Outer"),
+        ({"name": "a", "terms": [{"kind": []}]}, r"unknown kind '\[\]'.*Allowed: inner, other"),
     ],
 )
 def test_mistakes_are_named(plain, message):
@@ -88,6 +89,10 @@ def test_one_field_of_a_recipe_is_changed():
         ("method.terms.1.pace", "2", "unknown position '1'.*Allowed: 0"),
         ("method.terms.0", "2", "name a field of ConceptTerm"),
         ("seed.x", "2", "there is nothing inside 0"),
+        ("method", "3", "--set method: expected Method, found 3"),
+        ("method.scale", "NaN", "finite numbers, not NaN"),
+        ("method.scale", "-Infinity", "finite numbers, not -Infinity"),
+        ("method.terms.0.pace.weight", "1e999", "finite numbers, not 1e999"),
         ("method.terms.0.pace.look", "dirty", "unknown value 'dirty'.*Allowed: noisy, clean, full"),
     ],
 )

@@ -118,6 +118,7 @@ def test_subset_names_are_written_one_way_in_the_datas_name(make_folder: Make) -
 @pytest.mark.parametrize(
     ("source", "message"),
     [
+        ("digits:foo", "'digits' has no parts: write it without ':foo'"),
         (
             "digit",
             r"no data set 'digit'.*does not exist. Did you mean 'digits'\? Allowed: digits; an existing folder",

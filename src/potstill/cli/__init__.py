@@ -1,5 +1,6 @@
 """The command line: verbs are stages, one file each."""
 
+import io
 import os
 import sys
 from importlib.metadata import version
@@ -73,10 +74,13 @@ app.command()(export.export)
 
 
 def main() -> None:
-    """Runs the command line: 0 done, 1 a check found faults, 2 wrong use or input, 130 interrupted."""
+    """Runs the command line: 0 done, 2 wrong use or input, or classes that failed, 130 interrupted."""
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     keep_freed_memory()
     try:
         app()

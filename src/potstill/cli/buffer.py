@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, SkipBad, Test, emit, progress
+from potstill.cli.terminal import Device, Json, Only, SkipBad, Test, emit, finite, progress
 
 Order = Literal["easiest", "hardest"]
 
@@ -21,12 +21,12 @@ def buffer(
         str, typer.Option(help="convnet-3-instance, convnet-5-instance, ...")
     ] = "convnet-3-instance",
     size: Annotated[
-        int | None, typer.Option(help="The images' side in px; that of the data by default.")
+        int | None, typer.Option(min=1, help="The images' side in px; that of the data by default.")
     ] = None,
     experts: Annotated[int, typer.Option(min=1, help="How many nets are trained.")] = 100,
     epochs: Annotated[int, typer.Option(min=1)] = 50,
     batch: Annotated[int, typer.Option(min=1)] = 256,
-    rate: Annotated[float, typer.Option(help="The learning rate of every epoch.")] = 0.01,
+    rate: Annotated[float, typer.Option(callback=finite, help="The learning rate of every epoch.")] = 0.01,
     hold_out: Annotated[
         float | None,
         typer.Option(

@@ -43,7 +43,7 @@ def distill(
         typer.Option("--dry-run", help="Count parameters, operations and time of a sampled method and stop."),
     ] = False,
     tflops: Annotated[
-        float, typer.Option(min=0, help="10^12 operations a second that the dry run's time assumes.")
+        float, typer.Option(min=0.001, help="10^12 operations a second that the dry run's time assumes.")
     ] = 100.0,
     batch: Annotated[int, typer.Option(min=1, help="Images made and kept at a time.")] = 64,
     skip_bad: SkipBad = False,

@@ -28,7 +28,7 @@ def evaluate(
     ] = None,
     teacher: Annotated[str | None, typer.Option(help="A trained net: shipped name or folder.")] = None,
     students: Annotated[int, typer.Option(min=1, help="How many of each, with seeds 0, 1, ...")] = 3,
-    ipc: Annotated[int | None, typer.Option(help="Only the first images of every class.")] = None,
+    ipc: Annotated[int | None, typer.Option(min=1, help="Only the first images of every class.")] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Fewer epochs than the protocol's; the result says so.")
     ] = None,
@@ -44,7 +44,7 @@ def evaluate(
         str | None,
         typer.Option(help="What the teacher's outputs are, where its own list is wrong; the same forms."),
     ] = None,
-    size: Annotated[int | None, typer.Option(help="The side in px of sets made elsewhere.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="The side in px of sets made elsewhere.")] = None,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:

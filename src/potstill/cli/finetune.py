@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, SkipBad, emit, progress
+from potstill.cli.terminal import Device, Json, Only, SkipBad, emit, finite, progress
 from potstill.core.progress import silent
 
 finetune = typer.Typer(help="A diffusion prior moved towards real images.", no_args_is_help=True)
@@ -24,9 +24,9 @@ def finetune_minimax(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 8,
     batch: Annotated[int, typer.Option(min=1)] = 8,
-    rate: Annotated[float, typer.Option(help="The constant learning rate.")] = 1e-3,
+    rate: Annotated[float, typer.Option(callback=finite, help="The constant learning rate.")] = 1e-3,
     average: Annotated[
-        float, typer.Option(help="Decay of the running mean, which is what is kept.")
+        float, typer.Option(callback=finite, help="Decay of the running mean, which is what is kept.")
     ] = 0.9999,
     seed: Annotated[int, typer.Option()] = 0,
     skip_bad: SkipBad = False,

@@ -22,7 +22,7 @@ def score(
     student: Annotated[str, typer.Option(help="convnet-3, convnet-3-w32, resnet-18, ...")] = "convnet-3",
     teacher: Annotated[str | None, typer.Option(help="A trained net: shipped name or folder.")] = None,
     students: Annotated[int, typer.Option(min=1, help="How many a training, with seeds 0, 1, ...")] = 3,
-    ipc: Annotated[int | None, typer.Option(help="Only the first images of every class.")] = None,
+    ipc: Annotated[int | None, typer.Option(min=1, help="Only the first images of every class.")] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Fewer epochs than the protocol's; the result says so.")
     ] = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, SkipBad, Test, emit, progress
+from potstill.cli.terminal import Device, Json, Only, SkipBad, Test, emit, finite, progress
 
 
 def teach(
@@ -17,11 +17,11 @@ def teach(
     classes: Only = None,
     net: Annotated[str, typer.Option(help="resnet-18, resnet-18-small, convnet-3, ...")] = "resnet-18",
     size: Annotated[
-        int | None, typer.Option(help="The images' side in px; that of the data by default.")
+        int | None, typer.Option(min=1, help="The images' side in px; that of the data by default.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 300,
     batch: Annotated[int, typer.Option(min=1)] = 128,
-    rate: Annotated[float, typer.Option(help="The learning rate of the first epoch.")] = 0.1,
+    rate: Annotated[float, typer.Option(callback=finite, help="The learning rate of the first epoch.")] = 0.1,
     seed: Annotated[int, typer.Option()] = 0,
     skip_bad: SkipBad = False,
     device: Device = "cpu",

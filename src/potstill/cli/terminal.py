@@ -1,6 +1,7 @@
 """What the verbs share: consoles, options, progress bars, and how a result is printed."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +20,14 @@ from rich.progress import (
 )
 
 from potstill.core.devices import usable
+from potstill.core.errors import PotstillError
 from potstill.core.progress import OnStep, Step
 from potstill.core.settings import to_plain
 
 LOGGED = 30.0
 """Seconds between two lines of progress in a log."""
 
-out_console, err_console = Console(), Console(stderr=True)
+out_console, err_console = Console(emoji=False), Console(emoji=False, stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Data = Annotated[
@@ -35,6 +37,13 @@ Test = Annotated[str | None, typer.Option(help="A folder of test images, where t
 Only = Annotated[str | None, typer.Option("--classes", help="A named subset or comma-separated class keys.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=usable)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that can't be read.")]
+
+
+def finite(context: typer.CallbackParam, number: float) -> float:
+    """The number itself; raises PotstillError that names its option where it is not finite."""
+    if not math.isfinite(number):
+        raise PotstillError(f"{context.opts[0]} takes a finite number, not {number}")
+    return number
 
 
 def teacher_or_shipped(teacher: str | None, data: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -69,7 +70,8 @@ def _convert(hint: Any, item: Any, where: str) -> Any:
         return {key: _convert(arguments[1], value, f"{where}: {key}") for key, value in item.items()}
     if hint is float and isinstance(item, int) and not isinstance(item, bool):
         return float(item)
-    if isinstance(hint, type) and isinstance(item, hint) and not (hint is int and isinstance(item, bool)):
+    checked = isinstance(hint, type) and not getattr(hint, "_is_protocol", False)
+    if checked and isinstance(item, hint) and not (hint is int and isinstance(item, bool)):
         return item
     raise PotstillError(f"{where}: expected {getattr(hint, '__name__', hint)}, found {item!r}")
 
@@ -84,7 +86,7 @@ def _convert_union(arguments: tuple[Any, ...], item: Any, where: str) -> Any:
     if isinstance(item, str) and len(by_kind) == len(kinds):
         item = {"kind": item}
     if isinstance(item, Mapping) and "kind" in item:
-        if item["kind"] not in by_kind:
+        if not isinstance(item["kind"], str) or item["kind"] not in by_kind:
             raise unknown("kind", item["kind"], by_kind, where)
         return from_plain(by_kind[item["kind"]], item, where)
     failures = []
@@ -123,8 +125,17 @@ def replace_at(value: Any, path: str, text: str) -> Any:
 
 
 def read_value(text: str) -> Any:
-    """A value written on a command line: JSON where it is JSON, else the text itself."""
+    """A value written on a command line: JSON where it is JSON, else the text itself.
+
+    Raises PotstillError for numbers that are not finite.
+    """
+
+    def finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise PotstillError(f"a setting takes finite numbers, not {number} as in {text!r}")
+        return float(number)
+
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=finite, parse_float=finite)
     except json.JSONDecodeError:
         return text

@@ -71,6 +71,7 @@ class Split:
 
     def pixels(self, rows: Sequence[int] | Tensor | None, size: int) -> Tensor:
         """The rows (None: all) as uint8 [n, 3, size, size], resized and centre cropped by `square`."""
+        require_side(size)
         chosen = list(range(len(self))) if rows is None else [int(row) for row in rows]
         held = self._held(chosen, size)
         if held is not None:
@@ -146,6 +147,12 @@ def tensor_split(images: Tensor, labels: Tensor, prefix: str) -> Split:
 def empty_split() -> Split:
     """A split without images."""
     return tensor_split(torch.empty(0, 3, 1, 1, dtype=torch.uint8), torch.empty(0, dtype=torch.int64), "none")
+
+
+def require_side(size: int) -> None:
+    """Raises PotstillError for a side of no pixels."""
+    if size < 1:
+        raise PotstillError(f"images have a side of at least 1 px, not {size}")
 
 
 def require_images(data: RealData) -> RealData:

@@ -13,7 +13,7 @@ from potstill.bundled.licences import licences
 from potstill.core.errors import PotstillError
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.settings import to_plain
-from potstill.data.real import RealData
+from potstill.data.real import RealData, require_side
 from potstill.distilled import DistilledSet, Manifest, Writer
 from potstill.methods import Method
 from potstill.run.local import Executor, InProcess
@@ -53,6 +53,7 @@ def distill(
     where = on or InProcess()
     with where.crew(partial(Bench.prepare, order), device=device) as crew:
         facts = crew.ask(Bench.facts)
+        require_side(facts.size)
         if facts.enduring and where.apart:
             raise PotstillError(
                 f"{method.kind} makes all images together and keeps its state in the set's folder: it has no shards "
