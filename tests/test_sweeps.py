@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from potstill.cli import app
 from potstill.core.errors import PotstillError
+from potstill.core.lock import alone
 from potstill.core.settings import to_plain
 from potstill.data import load
 from potstill.distilled import DistilledSet
@@ -187,6 +188,11 @@ def test_lines_and_levels_of_a_figure(swept):
     assert at({"a": [{"b": 1}]}, "a.0.b") == 1
     with pytest.raises(PotstillError, match="no '1' of 'a.1.b'"):
         at({"a": [{"b": 1}]}, "a.1.b")
+
+
+def test_two_sweeps_of_one_folder_are_refused(tmp_path):
+    with alone(tmp_path), pytest.raises(PotstillError, match="is being filled by process"):
+        sweep(RECIPES["digits-random"](), {}, tmp_path)
 
 
 def test_a_malformed_sweep_file_is_named(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, write_json
+from potstill.core.lock import alone
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.settings import from_plain, replace_at, to_plain
 from potstill.data.real import RealData
@@ -111,7 +112,8 @@ def sweep(
     folder follows from the recipe's name and the fields swept, whatever order they come in. What is finished
     is read, a killed sweep goes on, and more values or seeds add to it; `out`/sweep.json lists every point made so far.
     Students of 0 make sets alone. `on` are the processes that make points (None: this one), each of which must see
-    `out`. Raises PotstillError for unknown fields and values before anything is made.
+    `out`. Raises PotstillError for unknown fields and values, and where another sweep fills `out`, before anything is
+    made.
     """
     planned = plan(what, over, seeds=seeds, changes=changes or {})
     done: dict[int, Point] = {}
@@ -128,7 +130,7 @@ def sweep(
                 yield one
 
     ready = partial(Site, out.absolute(), epochs, device, batch)
-    with (on or InProcess()).crew(ready, device=device) as crew:
+    with alone(out), (on or InProcess()).crew(ready, device=device) as crew:
         for turn in _turns(planned):
             for one, point in crew.each(Site.make, unfinished(turn), on_step):
                 _keep(out, point)

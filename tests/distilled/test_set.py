@@ -105,6 +105,11 @@ def test_a_strange_folder_is_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_a_kill_left_of_the_first_write_blocks_nothing(tmp_path):
+    (tmp_path / ".potstill.json.123.partial").write_text("{")
+    assert len(Writer(tmp_path, manifest()).missing) == 15
+
+
 def test_verify_finds_every_fault(tmp_path):
     fill(tmp_path).finish()
     slots = manifest().slots()

@@ -11,9 +11,11 @@ import time
 import pytest
 
 from potstill.core.errors import PotstillError
+from potstill.core.lock import LOCK, alone
 from potstill.data.digits import digits
 from potstill.distilled import DistilledSet
 from potstill.methods.guided import Guided
+from potstill.methods.random import Random
 from potstill.run import distill
 
 SCRIPT = """
@@ -90,6 +92,16 @@ def test_a_finished_set_is_not_made_again(tiny_dit, tmp_path):
     stamps = {file: file.stat().st_mtime_ns for file in made.folder.rglob("*") if file.is_file()}
     distill(method, real, tmp_path / "set", name="t", images_per_class=2)
     assert stamps == {file: file.stat().st_mtime_ns for file in made.folder.rglob("*") if file.is_file()}
+
+
+def test_a_set_that_is_being_filled_is_left_alone(tmp_path):
+    real = digits().select(["0", "7"])
+    asked = {"name": "t", "images_per_class": 1}
+    made = distill(Random(), real, tmp_path / "set", **asked)
+    with alone(made.folder), pytest.raises(PotstillError, match="set is being filled by process"):
+        distill(Random(), real, made.folder, **asked)
+    distill(Random(), real, made.folder, **asked)
+    assert not (made.folder / LOCK).exists()
 
 
 def test_provenance_holds_what_decides_the_images(tiny_dit, tmp_path):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_lines, sha256, write_json, write_text, write_whole
+from potstill.core.lock import LOCK
 from potstill.core.settings import to_plain
 from potstill.distilled.folders import hold_apart
 from potstill.distilled.set import (
@@ -42,7 +43,7 @@ class Writer:
         self._records: dict[Slot, Record] = {}
         if (folder / MANIFEST).exists():
             self._go_on()
-        elif folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and not all(map(_ours, folder.iterdir())):
             raise PotstillError(f"{folder} is not empty and not a distilled set: name another folder")
         else:
             write_json(folder / MANIFEST, to_plain(manifest))
@@ -121,6 +122,11 @@ class Writer:
             write_json(self.folder / MANIFEST, to_plain(self.manifest))
             (self.folder / PARTIAL).unlink(missing_ok=True)
         return DistilledSet.load(self.folder)
+
+
+def _ours(file: Path) -> bool:
+    """Whether it is the lock, or what a kill left of the first write."""
+    return file.name == LOCK or (file.name.startswith(f".{MANIFEST}.") and file.name.endswith(".partial"))
 
 
 def _png(image: Tensor) -> Any:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from potstill.bundled.licences import licences
 from potstill.core.errors import PotstillError
+from potstill.core.lock import alone
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.settings import to_plain
 from potstill.data.real import RealData, require_side
@@ -39,8 +40,9 @@ def distill(
 
     An image depends on (seed, class, index) alone; `batch`, the number of images made and kept at a time, decides
     how much a kill can cost, and `on` (None: this process) who makes them, and nothing else (bitwise on a CPU). This
-    process alone writes to `out`. Raises PotstillError where `out` holds a set made with other settings, and on
-    other processes where the method keeps a state of its own or their versions or weights differ from each other.
+    process alone writes to `out`. Raises PotstillError where `out` holds a set made with other settings or is being
+    filled, and on other processes where the method keeps a state of its own or their versions or weights differ from
+    each other.
     """
     order = Order(
         method=method,
@@ -51,7 +53,7 @@ def distill(
         witness=witness,
     )
     where = on or InProcess()
-    with where.crew(partial(Bench.prepare, order), device=device) as crew:
+    with alone(out), where.crew(partial(Bench.prepare, order), device=device) as crew:
         facts = crew.ask(Bench.facts)
         require_side(facts.size)
         if facts.enduring and where.apart:

@@ -1,0 +1,62 @@
+"""A folder held by one process at a time."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
+
+from potstill.core.errors import PotstillError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Makes a folder and holds it for the length of a `with`; what is still empty then is taken away again.
+
+    The kernel lets go of it however the process ends. A disk that knows no locks holds nobody off. Raises
+    PotstillError that names the process that holds it, and where the folder can't be written to.
+    """
+    if folder.is_file():
+        raise PotstillError(f"{folder} is a file: name a folder")
+    file, fresh = folder / LOCK, not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = _taken(file)
+    except OSError as error:
+        raise PotstillError(f"cannot write {file}: {error.strerror}") from error
+    with held:
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+            if fresh:
+                with suppress(OSError):
+                    folder.rmdir()
+
+
+def _taken(file: Path) -> TextIOWrapper:
+    """The open lock file of whoever holds the lock; a file that its holder took away meanwhile is opened anew."""
+    while True:
+        held = file.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with held:
+                held.seek(0)
+                holder = held.read() or "another process"
+            raise PotstillError(
+                f"{file.parent} is being filled by {holder}: wait for it, or name another folder"
+            ) from None
+        except OSError:
+            return held
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held.fileno()), file.stat()):
+                held.truncate(0)
+                held.write(f"process {os.getpid()} on {socket.gethostname()}")
+                held.flush()
+                return held
+        held.close()
