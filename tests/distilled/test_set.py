@@ -83,6 +83,66 @@ def test_a_deleted_image_is_made_again(tmp_path):
     assert Writer(tmp_path, manifest()).missing[0] == slot
 
 
+def damage(folder, how):
+    file, metadata = folder / manifest().slots()[1].file_name, folder / "metadata.jsonl"
+    lines = metadata.read_bytes().splitlines(keepends=True)
+    {
+        "last record lost": lambda: metadata.write_bytes(b"".join(lines[:-1])),
+        "records overwritten": lambda: metadata.write_bytes(lines[0] + b"\xff\xfe"),
+        "records deleted": metadata.unlink,
+        "image deleted": file.unlink,
+        "image overwritten": lambda: file.write_bytes(b"other"),
+        "image exchanged": lambda: file.write_bytes(file.with_name("00000.png").read_bytes()),
+    }[how]()
+    return file if how.startswith("image") else metadata
+
+
+@pytest.mark.parametrize(
+    ("how", "lost"),
+    [
+        ("last record lost", 1),
+        ("records overwritten", 14),
+        ("records deleted", 15),
+        ("image deleted", 1),
+        ("image overwritten", 1),
+        ("image exchanged", 1),
+    ],
+)
+def test_a_damaged_set_is_refused_and_mended(tmp_path, how, lost):
+    fill(tmp_path / "sound").finish()
+    fill(tmp_path / "set").finish()
+    file = damage(tmp_path / "set", how)
+    with pytest.raises(PotstillError, match="again mends the set") as caught:
+        DistilledSet.load(tmp_path / "set").images()
+    assert str(file) in str(caught.value)
+    assert len(Writer(tmp_path / "set", manifest()).missing) == lost
+    with pytest.raises(PotstillError, match="unfinished"):
+        DistilledSet.load(tmp_path / "set")
+    assert fill(tmp_path / "set").finish().verify() == []
+    for one in [*(tmp_path / "sound").rglob("*.png"), tmp_path / "sound" / "metadata.jsonl"]:
+        again = tmp_path / "set" / one.relative_to(tmp_path / "sound")
+        assert again.read_bytes() == one.read_bytes()
+
+
+def test_images_kept_as_floats_are_mended_too(tmp_path):
+    def filled():
+        writer = Writer(tmp_path, manifest())
+        missing = writer.missing
+        floats = {slot: image(slot) / 255 for slot in missing}
+        writer.add({slot: (image(slot), {}) for slot in missing}, 0.5, floats)
+        return len(missing), writer.finish()
+
+    filled()
+    (tmp_path / "images.safetensors").write_bytes(b"other")
+    with pytest.raises(PotstillError, match="images.safetensors.*again mends the set"):
+        DistilledSet.load(tmp_path).examples(KEYS)
+    made, mended = filled()
+    assert made == 15 and mended.verify() == []
+    assert torch.equal(
+        mended.examples(KEYS)[0], torch.stack([image(slot) / 255 for slot in manifest().slots()])
+    )
+
+
 def test_other_settings_are_refused_and_told(tmp_path):
     fill(tmp_path, until=1)
     with pytest.raises(PotstillError, match="method: scale 1.5 -> 2.0"):
@@ -134,10 +194,15 @@ def test_other_tools_read_it_as_an_image_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not valid JSON"), ('{"format": 1}', "lacks name"), ('{"nmae": "x"}', "Did you mean 'name'")],
+    [
+        (b"{", "not valid JSON"),
+        (b"\xff\xd8", "not valid JSON"),
+        (b'{"format": 1}', "lacks name"),
+        (b'{"nmae": "x"}', "Did you mean 'name'"),
+    ],
 )
 def test_a_broken_manifest_is_named(tmp_path, text, message):
-    (tmp_path / "potstill.json").write_text(text)
+    (tmp_path / "potstill.json").write_bytes(text)
     with pytest.raises(PotstillError, match=message) as caught:
         DistilledSet.load(tmp_path)
     assert str(tmp_path) in str(caught.value)

@@ -54,12 +54,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; raises PotstillError that names the file where it is missing or malformed."""
+    """Reads a JSON file; raises PotstillError that names the file where it is missing, no text or malformed."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PotstillError(f"no such file: {path}") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise PotstillError(f"{path} is not valid JSON: {error}") from None
 
 

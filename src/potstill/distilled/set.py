@@ -1,5 +1,7 @@
 """What a finished distilled set is, and how it is read and verified."""
 
+import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_json, read_lines, sha256
+from potstill.core.files import read_json, sha256
 from potstill.core.settings import from_plain
 from potstill.distilled.folders import folder_name
 from potstill.distilled.mosaic import unfolded
@@ -22,6 +24,7 @@ from potstill.distilled.mosaic import unfolded
 FORMAT = 1
 MANIFEST, METADATA, PARTIAL = "potstill.json", "metadata.jsonl", "metadata.partial.jsonl"
 EXACT = "images.safetensors"
+MENDED = "the same `potstill distill` again mends the set"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,9 +61,11 @@ class Record:
         return json.dumps(fixed | dict(self.details), ensure_ascii=False, allow_nan=False)
 
     @classmethod
-    def from_line(cls, line: str) -> "Record":
+    def from_line(cls, line: str | bytes) -> "Record":
         """The record of one line of metadata.jsonl; raises ValueError or KeyError where the line is not one."""
         values = json.loads(line)
+        if not isinstance(values, dict):
+            raise ValueError(f"not an object: {values!r}")
         slot = Slot(values.pop("class"), values.pop("index"))
         values.pop("file_name")
         return cls(slot=slot, seed=values.pop("seed"), sha256=values.pop("sha256"), details=values)
@@ -125,11 +130,17 @@ class DistilledSet:
 
     @classmethod
     def load(cls, folder: Path) -> "DistilledSet":
-        """Opens a set; raises PotstillError where it is missing, unfinished or malformed."""
+        """Opens a set; raises PotstillError where it is missing, unfinished, malformed or not all on record."""
         manifest = Manifest.load(folder)
         if not manifest.finished:
             raise PotstillError(f"{folder} is unfinished: run the same `potstill distill` again to finish it")
-        return cls(folder, manifest, tuple(read_records(folder / METADATA)))
+        records = tuple(read_records(folder / METADATA))
+        slots = manifest.slots()
+        if len(records) != len(slots) or {record.slot for record in records} != set(slots):
+            raise PotstillError(
+                f"{folder / METADATA} does not hold a record for each of its images: {MENDED}"
+            )
+        return cls(folder, manifest, records)
 
     def first(self, images_per_class: int) -> "DistilledSet":
         """The same set cut to the first images of every class; raises PotstillError where it has fewer."""
@@ -141,10 +152,22 @@ class DistilledSet:
         return DistilledSet(self.folder, self.manifest, kept)
 
     def images(self) -> Tensor:
-        """All images as uint8 [n, 3, height, width], in the order of `records`, as a person sees them."""
-        paths = [self.folder / record.slot.file_name for record in self.records]
-        arrays = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+        """All images as uint8 [n, 3, height, width], in the order of `records`, as a person sees them.
+
+        Raises PotstillError where a file is missing or not the one on record.
+        """
+        arrays = [np.asarray(Image.open(self._whole(record)).convert("RGB")) for record in self.records]
         return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+    def _whole(self, record: Record) -> io.BytesIO:
+        file = self.folder / record.slot.file_name
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise PotstillError(f"cannot read {file} ({error.strerror}): {MENDED}") from None
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            raise PotstillError(f"{file} was altered, its SHA-256 is not the one on record: {MENDED}")
+        return io.BytesIO(content)
 
     def examples(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
         """What students train on: images and their labels among `keys`, int64 [n].
@@ -166,7 +189,7 @@ class DistilledSet:
             held = load_file(file)
             return torch.stack([held[record.slot.file_name] for record in self.records])
         except (SafetensorError, KeyError) as error:
-            raise PotstillError(f"{file} does not hold the set's images: {error}") from error
+            raise PotstillError(f"{file} does not hold the set's images ({error}): {MENDED}") from error
 
     def labels(self, keys: Sequence[str]) -> Tensor:
         """Class positions among `keys`, int64 [n]; raises PotstillError for a class that `keys` lacks."""
@@ -181,8 +204,7 @@ class DistilledSet:
 
     def verify(self) -> list[str]:
         """Every fault found, one sentence each: missing, altered and surplus files; an empty list is a sound set."""
-        slots, held = self.manifest.slots(), {record.slot for record in self.records}
-        faults = [f"{slot.file_name} has no record" for slot in slots if slot not in held]
+        faults = []
         for record in self.records:
             file = self.folder / record.slot.file_name
             if not file.exists():
@@ -191,7 +213,7 @@ class DistilledSet:
                 faults.append(f"{file} was altered: its SHA-256 is not the one on record")
         if not faults and not torch.equal(rounded(self._exact()), self.images()):
             faults.append(f"{self.folder / EXACT} was altered: its images are not those of the PNG files")
-        known = {self.folder / slot.file_name for slot in held}
+        known = {self.folder / record.slot.file_name for record in self.records}
         surplus = [file for file in sorted(self.folder.glob("train/**/*.png")) if file not in known]
         return faults + [f"{file} belongs to no record" for file in surplus]
 
@@ -202,11 +224,13 @@ def rounded(images: Tensor) -> Tensor:
 
 
 def read_records(file: Path) -> list[Record]:
-    """The records of a metadata file in its order; raises PotstillError that names file and line."""
+    """The records of a metadata file in its order; raises PotstillError that names the file, and the line if it can."""
+    if not file.is_file():
+        raise PotstillError(f"no such file: {file}: {MENDED}")
     records = []
-    for number, line in enumerate(read_lines(file), start=1):
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             records.append(Record.from_line(line))
         except (ValueError, KeyError) as error:
-            raise PotstillError(f"{file}, line {number}: not a record ({error!r})") from None
+            raise PotstillError(f"{file}, line {number}: not a record ({error!r}): {MENDED}") from None
     return records

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_lines, sha256, write_json, write_text, write_whole
+from potstill.core.files import sha256, write_json, write_text, write_whole
 from potstill.core.lock import LOCK
 from potstill.core.settings import to_plain
 from potstill.distilled.folders import hold_apart
@@ -32,7 +33,7 @@ DECIDING = ("format", "method", "data", "classes", "images_per_class", "size", "
 
 
 class Writer:
-    """Opens a set's folder for making, or for going on where a killed run stopped.
+    """Opens a set's folder for making, or for going on where a killed run stopped or files were lost or altered.
 
     Raises PotstillError where the folder holds something else or a set made with other settings, and where its disk
     would lay two classes into one folder.
@@ -60,12 +61,31 @@ class Writer:
             )
         self.manifest = begun
         file = self.folder / (METADATA if begun.finished else PARTIAL)
+        exact = self._exact_names()
         for record in _sound_records(file) if file.exists() else []:
-            if (self.folder / record.slot.file_name).exists():
+            name = record.slot.file_name
+            image = self.folder / name
+            if image.is_file() and sha256(image) == record.sha256 and (exact is None or name in exact):
                 self._records[record.slot] = record
-        if not begun.finished:
+        if not begun.finished or self.missing:
             kept = "".join(record.to_line() + "\n" for record in self._records.values())
             write_text(self.folder / PARTIAL, kept)
+        if begun.finished and self.missing:
+            self.manifest = dataclasses.replace(begun, finished=False)
+            write_json(self.folder / MANIFEST, to_plain(self.manifest))
+            (self.folder / METADATA).unlink(missing_ok=True)
+
+    def _exact_names(self) -> set[str] | None:
+        """The images that are kept as float32; None where the set keeps none, and a broken file is taken away."""
+        file = self.folder / EXACT
+        if not file.exists():
+            return None
+        try:
+            with safe_open(file, "pt") as held:
+                return set(held.keys())
+        except SafetensorError:
+            file.unlink()
+            return set()
 
     @property
     def missing(self) -> list[Slot]:
@@ -137,7 +157,7 @@ def _png(image: Tensor) -> Any:
 
 def _sound_records(file: Path) -> list[Record]:
     records = []
-    for line in read_lines(file):
+    for line in file.read_bytes().splitlines():
         try:
             records.append(Record.from_line(line))
         except (ValueError, KeyError):
