@@ -109,11 +109,10 @@ def sweep(
     """Distills and evaluates every point of the product of `over`, with set seeds 0 to `seeds` - 1, below `out`.
 
     `over` adds to the fields that a study sweeps, or takes their place; `changes` set fields in all points. A point's
-    folder follows from the recipe's name and the fields swept, whatever order they come in. What is finished
-    is read, a killed sweep goes on, and more values or seeds add to it; `out`/sweep.json lists every point made so far.
-    Students of 0 make sets alone. `on` are the processes that make points (None: this one), each of which must see
-    `out`. Raises PotstillError for unknown fields and values, and where another sweep fills `out`, before anything is
-    made.
+    folder follows from the recipe's name and the fields swept, whatever order they come in. What is finished is read,
+    and more values or seeds add to it; `out`/sweep.json lists every point made so far. Students of 0 make sets alone.
+    `on` are the processes that make points (None: this one), each of which must see `out`. Raises PotstillError before
+    anything is made for unknown fields and values, and an `out` that is being filled.
     """
     planned = plan(what, over, seeds=seeds, changes=changes or {})
     done: dict[int, Point] = {}
@@ -154,9 +153,8 @@ def plan(
         raise PotstillError(f"a sweep needs at least one seed, not {seeds}")
     for path in (*over, *(changes or {})):
         if path in ("seed", "name", "summary"):
-            raise PotstillError(
-                f"{path!r} is not a field to sweep" + (": use --seeds" if path == "seed" else "")
-            )
+            hint = ": use --seeds" if path == "seed" else ""
+            raise PotstillError(f"{path!r} is not a field to sweep{hint}")
     arms = [(what, over)] if isinstance(what, Recipe) else _arms(what, over)
     planned: list[Planned] = []
     for recipe, axes in arms:
@@ -192,15 +190,12 @@ def at(plain: Any, path: str) -> Any:
     """The value at a dotted path of plain settings; raises PotstillError where there is none."""
     value = plain
     for head in path.split("."):
-        inside = value if isinstance(value, Mapping) else {str(place): item for place, item in _items(value)}
+        items = enumerate(value if isinstance(value, (list, tuple)) else ())
+        inside = value if isinstance(value, Mapping) else {str(place): item for place, item in items}
         if head not in inside:
             raise PotstillError(f"there is no {head!r} of {path!r} in these settings")
         value = inside[head]
     return value
-
-
-def _items(value: Any) -> Iterator[tuple[int, Any]]:
-    return iter(enumerate(value)) if isinstance(value, (list, tuple)) else iter(())
 
 
 def _arms(study: Study, over: Axes) -> list[tuple[Recipe, Axes]]:
