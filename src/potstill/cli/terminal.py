@@ -39,10 +39,10 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=us
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that can't be read.")]
 
 
-def finite(context: typer.CallbackParam, number: float) -> float:
+def finite(option: typer.CallbackParam, number: float) -> float:
     """The number itself; raises PotstillError that names its option where it is not finite."""
     if not math.isfinite(number):
-        raise PotstillError(f"{context.opts[0]} takes a finite number, not {number}")
+        raise PotstillError(f"{option.opts[0]} takes a finite number, not {number}")
     return number
 
 

@@ -4,8 +4,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import TextIOWrapper
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from potstill.core.errors import PotstillError
@@ -17,31 +16,33 @@ LOCK = ".lock"
 def alone(folder: Path) -> Iterator[None]:
     """Makes a folder and holds it for the length of a `with`; what is still empty then is taken away again.
 
-    The kernel lets go of it however the process ends. A disk that knows no locks holds nobody off. Raises
-    PotstillError that names the process that holds it, and where the folder can't be written to.
+    The kernel lets go of it however the process ends. A disk that knows no locks or can only be read holds nobody off.
+    Raises PotstillError that names the process that holds it, and where the folder can't be made.
     """
     if folder.is_file():
         raise PotstillError(f"{folder} is a file: name a folder")
     file, fresh = folder / LOCK, not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = _taken(file)
     except OSError as error:
-        raise PotstillError(f"cannot write {file}: {error.strerror}") from error
-    with held:
+        raise PotstillError(f"cannot make {folder}: {error.strerror}") from error
+    with _taken(file):
         try:
             yield
         finally:
-            file.unlink(missing_ok=True)
-            if fresh:
-                with suppress(OSError):
+            with suppress(OSError):
+                file.unlink()
+                if fresh:
                     folder.rmdir()
 
 
-def _taken(file: Path) -> TextIOWrapper:
+def _taken(file: Path) -> AbstractContextManager[object]:
     """The open lock file of whoever holds the lock; a file that its holder took away meanwhile is opened anew."""
     while True:
-        held = file.open("a+", encoding="utf-8")
+        try:
+            held = file.open("a+", encoding="utf-8")
+        except OSError:
+            return nullcontext()
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
