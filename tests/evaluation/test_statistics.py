@@ -175,3 +175,11 @@ def test_paired_takes_the_interval_it_is_given() -> None:
     gaps = [one - other for one, other in zip(FIRST, SECOND, strict=True)]
     assert (difference.low, difference.high) == bootstrap(gaps, generator=generator("sleep"))
     assert difference.p == paired(FIRST, SECOND).p
+
+
+def test_rounding_is_no_gain() -> None:
+    """0.1 + 0.2 is 0.30000000000000004."""
+    first, second = [0.1 + 0.2] * 3, [0.3] * 3
+    assert first != second
+    found = paired(first, second)
+    assert (found.mean, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)

@@ -136,12 +136,13 @@ def paired(
 ) -> Difference:
     """`first` minus `second`, item by item: both lists are of the same sets (or seeds) in the same order.
 
-    `bounds` makes the interval, Student's by default. Raises PotstillError where the lists differ in length or are
-    empty.
+    Differences within `ROUNDING` count as 0. `bounds` makes the interval, Student's by default. Raises PotstillError
+    where the lists differ in length or are empty.
     """
     if len(first) != len(second):
         raise PotstillError(f"paired values must be equally many, not {len(first)} and {len(second)}")
-    differences = [one - other for one, other in zip(first, second, strict=True)]
+    found = (one - other for one, other in zip(first, second, strict=True))
+    differences = [0.0 if abs(one) < ROUNDING else one for one in found]
     low, high = bounds(differences, level) or (None, None)
     return Difference(
         mean=mean(differences),
