@@ -1,5 +1,6 @@
 """A teacher trained on real digits: it learns, resumes to the same bits after SIGKILL, and says what it is."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from potstill import teaching
 from potstill.core.errors import PotstillError
+from potstill.core.seeds import generator
 from potstill.data import load
+from potstill.data.real import Classes, RealData, empty_split, tensor_split
 from potstill.nets.augment import Crop, Flip, Shift
 from potstill.nets.spec import Net
 from potstill.nets.store import load_net
@@ -62,6 +66,22 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     subprocess.run([*call, str(tmp_path / "killed")], check=True)
     straight, resumed = (load_net(tmp_path / name).module.state_dict() for name in ("straight", "killed"))
     assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
+
+
+def test_a_teacher_of_other_images_of_the_same_names_is_refused(tmp_path: Path) -> None:
+    images = torch.randint(256, (2, 8, 3, 16, 16), generator=generator("images"), dtype=torch.uint8)
+    labels, classes = torch.arange(8) % 2, Classes(("a", "b"), ("a", "b"))
+    one, other = (
+        RealData("mine", classes, tensor_split(each, labels, "train"), empty_split(), 16, False) for each in images
+    )
+    short = Teaching(net=Net.parse("convnet-3-w4"), epochs=1)
+    stored = teach(one, tmp_path, short)
+    with pytest.raises(PotstillError, match="trained with other settings or data"):
+        teach(other, tmp_path, short)
+    older = {**stored.metrics, "identity": teaching._identity(one, short, 16, pixels=False)}
+    config = json.loads((tmp_path / "config.json").read_text()) | {"metrics": older}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert teach(other, tmp_path, short).metrics == older, "an older teacher does not know its pixels"
 
 
 def test_what_is_done_to_the_images() -> None:

@@ -1,7 +1,5 @@
 """Scores beyond accuracy of one set, from trainings that are shared with every other score and call."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +13,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.files import sha256
 from potstill.core.fingerprint import fingerprint
 from potstill.core.progress import OnStep, Step, silent
-from potstill.data.real import RealData, Split
+from potstill.data.real import RealData
 from potstill.distilled import DistilledSet
 from potstill.distilled.folders import folder_name
 from potstill.distilled.set import METADATA
@@ -30,10 +28,6 @@ from potstill.nets.spec import Net
 from potstill.nets.store import StoredNet, load_net
 from potstill.pipeline import evaluate_set
 from potstill.run import distill
-
-SAMPLE = 64
-"""Images of each split whose pixels go into the identity of a data set, beside all names and labels."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
@@ -147,13 +141,6 @@ class _Trainer:
     def judge_print(self) -> str | None:
         return fingerprint([self.judge.module]) if self.judge else None
 
-    @cached_property
-    def data_print(self) -> str:
-        digest = hashlib.sha256(json.dumps([self.real.name, self.real.classes.keys, self.real.size]).encode())
-        for split in (self.real.train, self.real.test):
-            digest.update(_print(split, self.real.size))
-        return digest.hexdigest()
-
     def about(self, wanted: Wanted) -> Mapping[str, Any]:
         """All that decides a training beside its protocol; the teacher only where it is asked."""
         manifest = self.distilled.manifest
@@ -164,7 +151,7 @@ class _Trainer:
         }
         return {
             "images": [wanted.condition.images, manifest.size, *images[wanted.condition.images]],
-            "data": self.data_print,
+            "data": self.real.fingerprint,
             "student": self.student.short,
             "teacher": self.judge_print if wanted.taught else None,
             "versions": [version("potstill"), version("torch")],
@@ -192,7 +179,7 @@ class _Trainer:
 
     def _random(self) -> DistilledSet:
         manifest = self.distilled.manifest
-        name = f"random-{folder_name(self.real.name)}-{self.data_print[:8]}-ipc{self.ipc}-seed{manifest.seed}"
+        name = f"random-{folder_name(self.real.name)}-{self.real.fingerprint[:8]}-ipc{self.ipc}-seed{manifest.seed}"
         return distill(
             Random(size=manifest.size),
             self.real,
@@ -233,11 +220,3 @@ class _Trainer:
             self.on_step(replace(step, stage=wanted.condition.label))
 
         return listen
-
-
-def _print(split: Split, size: int) -> bytes:
-    rows = sorted({place * len(split) // SAMPLE for place in range(SAMPLE)}) if len(split) else []
-    digest = hashlib.sha256("\n".join(split.ids).encode())
-    digest.update(split.labels.numpy().tobytes())
-    digest.update(split.pixels(rows, size).numpy().tobytes())
-    return digest.digest()

@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import write_text
@@ -72,7 +73,7 @@ def teach(
     size = teaching.size or real.size
     identity = _identity(real, teaching, size)
     if (out / CONFIG).is_file():
-        return _finished(out, identity)
+        return _finished(out, real, teaching, size)
     started = time.perf_counter()
     module = build(teaching.net, len(real.classes), size, generator(teaching.seed, "teacher", "start")).to(
         device
@@ -99,8 +100,9 @@ def teach(
     return load_net(out)
 
 
-def _identity(real: RealData, teaching: Teaching, size: int) -> str:
-    told = {
+def _identity(real: RealData, teaching: Teaching, size: int, *, pixels: bool = True) -> str:
+    """All that decides a teacher, as a hash; earlier ones were told by the names of images, without `pixels`."""
+    told: dict[str, Any] = {
         "teaching": to_plain(teaching),
         "size": size,
         "classes": list(real.classes.keys),
@@ -108,12 +110,15 @@ def _identity(real: RealData, teaching: Teaching, size: int) -> str:
         "labels": real.train.labels.tolist(),
         "mirror": real.mirror,
     }
+    if pixels:
+        told["data"] = real.train.fingerprint(real.size).hex()
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _finished(out: Path, identity: str) -> StoredNet:
+def _finished(out: Path, real: RealData, teaching: Teaching, size: int) -> StoredNet:
     stored = load_net(out)
-    if stored.metrics.get("identity") != identity:
+    allowed = [_identity(real, teaching, size, pixels=pixels) for pixels in (True, False)]
+    if stored.metrics.get("identity") not in allowed:
         raise PotstillError(f"{out} holds a net trained with other settings or data: name another folder")
     return stored
 

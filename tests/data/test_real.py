@@ -132,6 +132,13 @@ def test_classes_without_images_are_named() -> None:
         require_images(data([0, 1, 2], [0, 2]))
 
 
+def test_data_of_the_same_names_are_told_by_their_pixels() -> None:
+    one, again, other = (data([0, 1, 2, 1], [0, 1, 2]) for _ in range(3))
+    other.test.read.images[2] ^= 1  # pyright: ignore[reportFunctionMemberAccess]
+    assert one.fingerprint == again.fingerprint != other.fingerprint
+    assert one.fingerprint != one.select(["b", "a", "c"]).fingerprint
+
+
 def test_data_survive_a_process_border() -> None:
     sent = data([0, 1, 2, 1], [0, 1, 2]).select(["b", "a"])
     received = pickle.loads(pickle.dumps(sent))

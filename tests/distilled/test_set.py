@@ -158,6 +158,16 @@ def test_a_setting_that_came_later_goes_on_where_it_is_off(tmp_path):
         Writer(tmp_path, manifest(method={**manifest().method, **later}))
 
 
+def test_a_set_of_other_data_is_refused_and_an_older_one_tells_no_data(tmp_path):
+    known = [{**manifest().data, "sha256": digest} for digest in "ab"]
+    Writer(tmp_path / "new", manifest(data=known[0]))
+    Writer(tmp_path / "new", manifest(data=known[0]))
+    with pytest.raises(PotstillError, match='data: sha256 "a" -> "b"'):
+        Writer(tmp_path / "new", manifest(data=known[1]))
+    fill(tmp_path / "old", until=4)
+    assert len(Writer(tmp_path / "old", manifest(data=known[0])).missing) == 15 - 4
+
+
 def test_a_strange_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(PotstillError, match="not empty and not a distilled set"):

@@ -1,11 +1,14 @@
 """Labelled real images in two splits, read one at a time."""
 
+import hashlib
+import json
 import math
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,6 +24,9 @@ LARGE = 128 * 128
 
 READERS = min(16, os.cpu_count() or 1)
 """Threads that decode large images; PIL lets go of Python's lock while it decodes and resizes."""
+
+SAMPLE = 64
+"""Images of a split whose pixels go into its fingerprint, beside all names and labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,14 @@ class Split:
         """The row numbers of one class, int64, ascending."""
         return torch.nonzero(self.labels == label).flatten()
 
+    def fingerprint(self, size: int) -> bytes:
+        """The SHA-256 of all ids and labels and of the pixels, at `size` px, of `SAMPLE` images."""
+        rows = sorted({place * len(self) // SAMPLE for place in range(SAMPLE)}) if len(self) else []
+        digest = hashlib.sha256("\n".join(self.ids).encode())
+        digest.update(self.labels.numpy().tobytes())
+        digest.update(self.pixels(rows, size).numpy().tobytes())
+        return digest.digest()
+
     def take(self, rows: Sequence[int] | Tensor) -> "Split":
         """The rows given, in the order given."""
         chosen = tuple(int(row) for row in rows)
@@ -124,6 +138,14 @@ class RealData:
     size: int
     mirror: bool
     skipped: tuple[str, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which data these are: the hex SHA-256 of name, class keys, size and both splits' fingerprints."""
+        digest = hashlib.sha256(json.dumps([self.name, self.classes.keys, self.size]).encode())
+        for split in (self.train, self.test):
+            digest.update(split.fingerprint(self.size))
+        return digest.hexdigest()
 
     def select(self, keys: Sequence[str]) -> "RealData":
         """Only these classes, labelled in the order given; images keep their order.

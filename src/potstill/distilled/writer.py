@@ -53,6 +53,7 @@ class Writer:
     def _go_on(self) -> None:
         begun = Manifest.load(self.folder)
         before, now = to_plain(begun), to_plain(self.manifest)
+        before["data"] = {**now["data"], **before["data"]}  # an older set tells less of its data
         differing = [name for name in DECIDING if not _same(before[name], now[name])]
         if differing:
             told = "; ".join(f"{name}: {_difference(before[name], now[name])}" for name in differing)

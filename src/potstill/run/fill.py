@@ -83,7 +83,12 @@ def _manifest(order: Order, name: str, facts: Facts) -> Manifest:
     return Manifest(
         name=name,
         method=to_plain(order.method),
-        data={"name": real.name, "train": len(real.train), "test": len(real.test)},
+        data={
+            "name": real.name,
+            "train": len(real.train),
+            "test": len(real.test),
+            "sha256": real.fingerprint,
+        },
         classes={"keys": real.classes.keys, "names": real.classes.names},
         images_per_class=order.images_per_class,
         size=facts.size,
