@@ -225,5 +225,7 @@ def test_labels_follow_keys_not_positions(tmp_path):
     assert made.labels(backwards).tolist() == [4 - label for label in made.labels(KEYS).tolist()]
     with pytest.raises(PotstillError, match="T-shirt/top"):
         made.labels([key for key in KEYS if key != "T-shirt/top"])
+    with pytest.raises(PotstillError, match="no images of 1 of the 6 classes asked for: 6; .*--classes 0,"):
+        made.labels([*KEYS, "6"])
     assert json.loads((tmp_path / "metadata.jsonl").read_text().splitlines()[0])["class"] == "0"
     assert Slot("0", 1).file_name == "train/0/00001.png"

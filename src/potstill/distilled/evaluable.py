@@ -29,6 +29,6 @@ class Evaluable(Protocol):
     def examples(self, keys: Sequence[str]) -> tuple[Tensor, Tensor]:
         """What students train on: images [n, 3, size, size], uint8 or float around [0, 1], and labels, int64 [n].
 
-        Labels are positions among `keys`; raises PotstillError for a class that `keys` lacks.
+        Labels are positions among `keys`; raises PotstillError for a class that only one of the two has.
         """
         ...

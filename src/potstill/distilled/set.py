@@ -192,13 +192,20 @@ class DistilledSet:
             raise PotstillError(f"{file} does not hold the set's images ({error}): {MENDED}") from error
 
     def labels(self, keys: Sequence[str]) -> Tensor:
-        """Class positions among `keys`, int64 [n]; raises PotstillError for a class that `keys` lacks."""
+        """Class positions among `keys`, int64 [n]; raises PotstillError for a class that only one of the two has."""
         place = {key: position for position, key in enumerate(keys)}
-        strange = sorted({record.slot.key for record in self.records} - place.keys())
+        own = dict.fromkeys(record.slot.key for record in self.records)
+        made = f"{self.folder} was made from {self.manifest.data['name']} and"
+        strange = sorted(own.keys() - place.keys())
         if strange:
             raise PotstillError(
-                f"{self.folder} was made from {self.manifest.data['name']} and holds classes that the data set named "
-                f"lacks: {', '.join(strange[:20])}"
+                f"{made} holds classes that the data set named lacks: {', '.join(strange[:20])}"
+            )
+        lacking = [key for key in keys if key not in own]
+        if lacking:
+            raise PotstillError(
+                f"{made} has no images of {len(lacking)} of the {len(keys)} classes asked for: "
+                f"{', '.join(lacking[:20])}; name its own with --classes {','.join(list(own)[:20])}"
             )
         return torch.tensor([place[record.slot.key] for record in self.records])
 
