@@ -1,8 +1,11 @@
 """Stored labels replay the very views, are as small as promised, and lose as little as theory allows."""
 
+import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -156,7 +159,10 @@ def test_a_killed_labelling_goes_on_to_the_same_labels(teacher: nn.Module, tmp_p
     many = pictures().repeat(100, 1, 1, 1)
     labels = LABELS.repeat(100)
     header = replace(head(epochs=7, batch=500), images=pixels_sha256(many), count=2100)
-    straight = make(many, labels, teacher, header, CHANGES)
+    begun, elsewhere, older = (tmp_path / name for name in ("begun", "elsewhere", "older"))
+    older.mkdir()
+    np.save(older / "00001.npy", np.zeros(3, np.uint32))  # of an unknown codec, so that it is made again
+    straight = make(many, labels, teacher, header, CHANGES, keep=older)
 
     class Killed(Exception):
         pass
@@ -166,11 +172,25 @@ def test_a_killed_labelling_goes_on_to_the_same_labels(teacher: nn.Module, tmp_p
             raise Killed
 
     with pytest.raises(Killed):
-        make(many, labels, teacher, header, CHANGES, keep=tmp_path, on_step=stop)
-    kept = sorted(file.name for file in tmp_path.iterdir())
-    assert kept == ["00001.npy"]
-    resumed = make(many, labels, teacher, header, CHANGES, keep=tmp_path)
+        make(many, labels, teacher, header, CHANGES, keep=begun, on_step=stop)
+    kept = sorted(file.name for file in begun.iterdir())
+    assert kept == ["00000.safetensors", "00001.npy"]
+    shutil.copytree(begun, elsewhere)
+    resumed = make(many, labels, teacher, header, CHANGES, keep=begun)
     assert resumed.fingerprint == straight.fingerprint
+    moved = make(many, labels, rounding_otherwise(teacher), header, CHANGES, keep=elsewhere)
+    for one, other in zip(moved.blocks[:2], straight.blocks[:2], strict=True):
+        assert np.array_equal(one, other), "what is finished is kept as it is"
+    for block in range(4):
+        moved.codec.decode(moved.blocks[block], moved._dither(block))
+
+
+def rounding_otherwise(teacher: nn.Module) -> nn.Module:
+    """The teacher as another machine's arithmetic has it."""
+    other = copy.deepcopy(teacher)
+    with torch.no_grad():
+        other.head.weight *= 1 + 1e-4  # pyright: ignore[reportOperatorIssue]
+    return other
 
 
 def test_the_whole_file_is_twenty_times_smaller_than_published(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from potstill.core.errors import PotstillError
@@ -30,6 +30,9 @@ from potstill.run.local import Executor, InProcess
 
 FILE = "labels.safetensors"
 FORMAT = 2
+ACCURACY = "teacher_accuracy"
+FIRST = "00000.safetensors"
+"""The codec and the first block's words, in a folder of finished blocks."""
 TENSORS = ("means", "basis", "deviation")
 SMALLER = 20.2
 """By how much the file is smaller than the source's format, by default; where the views are very few, by less."""
@@ -45,11 +48,13 @@ class ViewLabels:
     Departs: the source keeps boxes, flips, partners and half-precision logits, 2 c + 25 bytes a view of c classes; here
     a seed gives the views again and a `Codec` keeps the logits, in a twentieth of that or less. `blocks` are the
     codec's words for each of the header's blocks; each thread keeps the last block that it has read.
+    `teacher_accuracy` is the share of real test images that the teacher named right, where it was asked.
     """
 
     header: Header
     codec: Codec
     blocks: tuple[np.ndarray, ...]
+    teacher_accuracy: float | None = None
     _last: local = field(default_factory=local, init=False, repr=False)
 
     @property
@@ -95,15 +100,9 @@ class ViewLabels:
 
     def save(self, folder: Path) -> None:
         """Writes the file into a set's folder, whole or not at all."""
-        arrays = {
-            "words": np.concatenate(self.blocks),
-            "lengths": np.array([len(words) for words in self.blocks], np.int32),
-            "means": self.codec.means.half().contiguous().numpy(),
-            "basis": self.codec.basis.half().contiguous().numpy(),
-            "deviation": self.codec.deviation.numpy(),
-            "step": np.array(self.codec.step, np.float32),
-        }
-        text = {"header": json.dumps(to_plain(self.header))}
+        lengths = np.array([len(words) for words in self.blocks], np.int32)
+        arrays = {"words": np.concatenate(self.blocks), "lengths": lengths, **_arrays(self.codec)}
+        text = {"header": json.dumps(to_plain(self.header)), ACCURACY: json.dumps(self.teacher_accuracy)}
         write_whole(folder / FILE, lambda path: save_file(arrays, path, metadata=text))
 
     @classmethod
@@ -118,11 +117,9 @@ class ViewLabels:
         try:
             with safe_open(file, "numpy") as held:
                 header = from_plain(Header, json.loads(held.metadata()["header"]), str(file))
+                known = json.loads(held.metadata().get(ACCURACY, "null"))
                 arrays = {name: held.get_tensor(name) for name in held.keys()}
-                codec = Codec(
-                    **{name: torch.from_numpy(arrays[name]).float() for name in TENSORS},
-                    step=float(arrays["step"]),
-                )
+                codec = _codec(arrays)
                 blocks = tuple(np.split(arrays["words"], arrays["lengths"].cumsum()[:-1]))
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise PotstillError(f"{file} holds no labels of views: {error}") from error
@@ -130,7 +127,7 @@ class ViewLabels:
             raise PotstillError(f"{file}: unknown format {header.format}. Allowed: {FORMAT}.")
         if header.images != pixels_sha256(images) or header.classes != tuple(classes):
             raise PotstillError(f"{file} labels other images or classes: run `potstill label {folder}` again")
-        return cls(header=header, codec=codec, blocks=blocks)
+        return cls(header=header, codec=codec, blocks=blocks, teacher_accuracy=known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +213,19 @@ def make(
 
     Images are uint8 [n, 3, s, s], labels int64 [n]; the teacher is in eval mode. Left out, `bits` is what makes
     all of it `SMALLER` times smaller than the source's, but at least `LEAST_BITS`. The codec is fitted to the first
-    block of epochs. `keep` is a folder for finished blocks after that one: the same call goes on there and gives the
-    same labels, whoever asks (`on`; None: this process). This process alone writes to `keep`.
+    block of epochs. `keep` is a folder for the codec and finished blocks: the same call goes on there, whoever asks
+    (`on`; None: this process), and gives the same labels, to the arithmetic of whoever asked for each block. Blocks
+    without the codec that they were written with are made again. This process alone writes to `keep`.
     """
     blocks = [Block(index, epochs) for index, epochs in enumerate(header.blocks)]
     files = {block.index: keep / f"{block.index:05}.npy" for block in blocks[1:]} if keep else {}
-    words = {index: np.load(file) for index, file in files.items() if file.is_file()}
+    begun = keep / FIRST if keep else None
+    codec: Codec | None = None
+    words: dict[int, np.ndarray] = {}
+    if begun and begun.is_file():
+        held = load_file(begun)
+        codec, words = _codec(held), {0: held["words"]}
+        words |= {index: np.load(file) for index, file in files.items() if file.is_file()}
     where = on or InProcess()
     within, after = (silent, on_step) if where.apart else (on_step, silent)
 
@@ -235,8 +239,12 @@ def make(
     bits = _affordable(header) if bits is None else bits
     ready = partial(ViewTeacher, images, labels, teacher, header, changes, device)
     with where.crew(ready, device=device) as crew:
-        codec, made = crew.ask(partial(ViewTeacher.first, bits=bits, on_step=within))
-        finish(0, made)
+        if codec is None:
+            codec, made = crew.ask(partial(ViewTeacher.first, bits=bits, on_step=within))
+            if begun:
+                arrays = {"words": made, **_arrays(codec)}
+                write_whole(begun, lambda path: save_file(arrays, path))
+            finish(0, made)
         missing = [block for block in blocks if block.index not in words]
         for block, made in crew.each(partial(ViewTeacher.words, codec=codec), missing, within):
             finish(block.index, made)
@@ -266,6 +274,20 @@ def pixels_sha256(images: Tensor) -> str:
     digest = hashlib.sha256(str(list(images.shape)).encode())
     digest.update(images.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _arrays(codec: Codec) -> dict[str, np.ndarray]:
+    return {
+        "means": codec.means.half().contiguous().numpy(),
+        "basis": codec.basis.half().contiguous().numpy(),
+        "deviation": codec.deviation.numpy(),
+        "step": np.array(codec.step, np.float32),
+    }
+
+
+def _codec(arrays: Mapping[str, np.ndarray]) -> Codec:
+    tensors = {name: torch.from_numpy(arrays[name]).float() for name in TENSORS}
+    return Codec(**tensors, step=float(arrays["step"]))
 
 
 def _npy(array: np.ndarray) -> bytes:
