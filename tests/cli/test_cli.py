@@ -143,7 +143,7 @@ WRONG = [
     (["evaluate", "MADE", "--protocol", "rded"], "unknown protocol 'rded'. Did you mean 'rded@1'"),
     (["evaluate", "MADE", "--student", "convnet-33"], "33"),
     (["evaluate", "MADE", "--ipc", "3"], "has 2 images per class, not 3"),
-    (["compare", "/no/such/set"], "holds no evaluations"),
+    (["compare", "/no/such/set"], "no such file or folder: /no/such/set"),
     (["report", "/no/such/set"], "no such folder"),
     (["show", "nothing"], "unknown name 'nothing'"),
     (["concepts", "check", "--bank", "digit", "--encoder", "x/y", "--data", "digits"], "digit"),

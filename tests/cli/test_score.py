@@ -75,3 +75,10 @@ def test_compare_tells_of_correction_and_takes_bootstrap_intervals(tmp_path: Pat
     told = potstill("compare", tmp_path, "--intervals", "bootstrap")
     assert "p (Holm)" in told and "BCa bootstrap" in told and "| gain |" in told
     assert "Student's t" in potstill("compare", tmp_path)
+    (listed,) = json.loads(potstill("compare", tmp_path / "evaluations", "--baseline", "b", "--json"))
+    assert [row["name"] for row in listed["rows"]] == ["a", "b"] and listed["baseline"] == "b"
+    assert listed["differences"]["a"]["verdict"] == "loss" and listed["differences"]["a"]["n"] == 6
+    (resampled,) = json.loads(potstill("compare", tmp_path, "--intervals", "bootstrap", "--json"))
+    assert resampled["differences"]["b"]["low"] > listed["differences"]["a"]["low"]
+    with pytest.raises(PotstillError, match="no such file or folder: .*nowhere"):
+        potstill("compare", tmp_path / "nowhere")

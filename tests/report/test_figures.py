@@ -279,7 +279,7 @@ def test_the_command_draws_all_three(make_set, evaluation, tmp_path):
     assert found.exit_code == 0 and Image.open(tmp_path / "time.png").width > 800
     for words, message in (
         (["curve", str(tmp_path / "set-0-a"), "--over", "method.scale"], "holds no sweep.json"),
-        (["curve", str(tmp_path / "none")], "holds no evaluations"),
+        (["curve", str(tmp_path / "none")], "no such file or folder"),
         (["time", str(tmp_path / "none")], "holds no finished set"),
     ):
         wrong = run(app, ["figure", *words, "--out", str(tmp_path / "o.svg")])

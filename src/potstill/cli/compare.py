@@ -32,9 +32,12 @@ def compare(
     """Prints saved evaluations side by side: paired differences, intervals, p-values corrected for their number."""
     from potstill.evaluation.record import load_evaluations
     from potstill.report import table
+    from potstill.report.table import listed
 
     loaded = load_evaluations(evaluations)
     names = sorted({evaluation.name for evaluation in loaded})
     if baseline is not None and baseline not in names:
         raise unknown("baseline", baseline, names)
-    emit(loaded, as_json, lambda: table(loaded, baseline or loaded[0].name, intervals.value))
+    base = baseline or loaded[0].name
+    shown = listed(loaded, base, intervals.value)
+    emit(shown, as_json, lambda: table(loaded, base, intervals.value))

@@ -85,7 +85,10 @@ def load_evaluations(places: Iterable[Path]) -> list[Evaluation]:
     """Saved evaluations: files, or sets and folders that hold some; raises PotstillError for a place without."""
     files: list[Path] = []
     for place in places:
-        held = [place] if place.is_file() else sorted(place.glob("**/evaluations/*.json"))
+        if not place.exists():
+            raise PotstillError(f"no such file or folder: {place}")
+        within = "*.json" if place.resolve().name == "evaluations" else "**/evaluations/*.json"
+        held = [place] if place.is_file() else sorted(place.glob(within))
         if not held:
             raise PotstillError(f"{place} holds no evaluations: run `potstill evaluate` first")
         files += held

@@ -1,8 +1,10 @@
 """Saved evaluations as a table that reads as plain text and as markdown."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from potstill.core.errors import unknown
+from potstill.core.settings import to_plain
 from potstill.evaluation.record import Evaluation
 from potstill.evaluation.statistics import LEAST_RESAMPLED, Difference
 from potstill.report.compare import Comparison, Intervals, Row, Versus, compare, differences
@@ -34,6 +36,38 @@ def table(evaluations: Sequence[Evaluation], baseline: str | None = None, interv
         raise unknown("baseline", baseline, names)
     text = "\n".join(_one(comparison, baseline, intervals) for comparison in compare(evaluations))
     return text + (_note(intervals) if P_VALUE in text else "") + (HABIT if BEST in text else "")
+
+
+def listed(
+    evaluations: Sequence[Evaluation], baseline: str, intervals: Intervals = "t"
+) -> list[dict[str, Any]]:
+    """What `table` shows, as plain values: each comparison with its rows, and its differences from `baseline` by name.
+
+    Accuracies are fractions. There are no differences where the baseline has no row, and None where a row has no set in
+    common with it.
+    """
+    found = []
+    for comparison in compare(evaluations):
+        base = next((row for row in comparison.rows if row.name == baseline), None)
+        minus = differences(comparison.rows, base, intervals) if base else {}
+        found.append(
+            {
+                **to_plain(comparison),
+                "rows": [_plain_row(row) for row in comparison.rows],
+                "baseline": baseline,
+                "differences": {name: one and _plain_versus(one) for name, one in minus.items()},
+            }
+        )
+    return found
+
+
+def _plain_row(row: Row) -> dict[str, Any]:
+    return {**to_plain(row), "mean": row.mean, "deviation": row.deviation, "interval": row.interval}
+
+
+def _plain_versus(one: Versus) -> dict[str, Any]:
+    told = to_plain(one.difference)
+    return {**told, "unit": one.unit, "corrected": one.corrected, "verdict": one.verdict}
 
 
 def _one(comparison: Comparison, baseline: str | None, intervals: Intervals) -> str:
