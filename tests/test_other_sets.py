@@ -1,22 +1,28 @@
 """Sets that were made elsewhere and teachers whose classes are in another order, through the whole of `evaluate`."""
 
+import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from potstill.cli import app
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data import load
-from potstill.data.real import Classes
+from potstill.data.real import Classes, RealData
 from potstill.evaluation import PROTOCOLS
+from potstill.evaluation.record import Evaluation, load_evaluations
 from potstill.methods.random import Random
 from potstill.nets.spec import Net, build
 from potstill.nets.store import load_net, save_net
 from potstill.pipeline import evaluate_set
+from potstill.report.compare import compare
 from potstill.run import distill
 
 SHUFFLED = (3, 1, 4, 0, 5, 9, 2, 6, 8, 7)
@@ -39,6 +45,14 @@ def confused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = tuple(stored.classes.names[place] for place in SHUFFLED)
     save_net(folder, stored.module, stored.spec, Classes(keys, names), stored.size, {})
     return folder
+
+
+@pytest.fixture(scope="module")
+def few() -> RealData:
+    """The digits with ten test images a class."""
+    real = load("digits")
+    rows = torch.cat([real.test.of_class(label)[:10] for label in range(10)])
+    return replace(real, test=real.test.take(rows))
 
 
 def accuracy(source: Path, results: Path, **options: object) -> float:
@@ -92,6 +106,35 @@ def test_the_command_line_stops_and_goes_on(ours: Path, confused: Path) -> None:
     done = CliRunner().invoke(app, [*call, "--teacher", str(confused), "--teacher-classes", "data"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)[0]["teacher_accuracy"] == pytest.approx(0.986, abs=0.003)
+
+
+def test_every_judge_has_a_file_of_its_own_and_no_student_is_lost(
+    ours: Path, few: RealData, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(ours, tmp_path / "mine", ignore=shutil.ignore_patterns("evaluations"))
+    stored = load_net("digits/teacher")
+    other = copy.deepcopy(stored.module)
+    other.head.weight.data *= 1.01  # pyright: ignore[reportAttributeAccessIssue]
+    save_net(tmp_path / "other", other, stored.spec, stored.classes, stored.size, {})  # pyright: ignore[reportArgumentType]
+
+    def judged(teacher: str, seeds: list[int]) -> Evaluation:
+        student, protocol = Net.parse("convnet-3-w4"), PROTOCOLS["rded@1"]
+        asked: dict[str, Any] = {"teacher": teacher, "seeds": seeds, "epochs": 1}
+        return evaluate_set(mine, few, protocol=protocol, student=student, **asked)
+
+    first = judged("digits/teacher", [0, 1])
+    plain = mine / "evaluations" / "rded@1-epochs-1-convnet-3-w4-ipc2.json"
+    assert judged("digits/teacher", [1]).runs == first.runs[1:]
+    assert Evaluation.load(plain) == first
+    second = judged(str(tmp_path / "other"), [0])
+    assert (second.data_sha256, second.teacher) == (first.data_sha256, first.teacher)
+    assert second.teacher_sha256 != first.teacher_sha256 and Evaluation.load(plain) == first
+    held = load_evaluations([mine / "evaluations"])
+    assert len(held) == 2 and len(compare(held)) == 2, "students of two teachers are not compared"
+    partial = plain.parent / "partial" / plain.name
+    older = {name: value for name, value in json.loads(partial.read_text()).items() if name != "judge"}
+    partial.write_text(json.dumps(older))
+    assert judged("digits/teacher", [0, 1]) == first, "an older file does not know its judge"
 
 
 def test_a_teacher_that_knows_nothing_is_refused(ours: Path, tmp_path: Path) -> None:

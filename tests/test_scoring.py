@@ -1,5 +1,6 @@
 """Scores of real sets from real students of two epochs: which trainings are done, and where they are kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from potstill.core.seeds import generator
 from potstill.data import load
 from potstill.data.real import RealData
 from potstill.evaluation import PROTOCOLS
+from potstill.evaluation.protocol import Plan, Protocol, Setting
 from potstill.evaluation.record import Evaluation
 from potstill.evaluation.robustness import unit_score
 from potstill.methods.random import Random
@@ -101,6 +103,21 @@ def test_random_images_are_drawn_by_the_seed_of_the_set(made: Path, real: RealDa
     """The set is random images of seed 1, so that it gains nothing over the baseline, exactly."""
     found = scored(made, real, "ior")
     assert set(found.scores[0].values.values()) == {0.0}
+
+
+def test_random_images_have_the_plan_of_a_set_of_mosaics(made: Path, real: RealData) -> None:
+    """Nine images of four tiles each are planned for as 36, and so are the nine random ones."""
+
+    def rule(setting: Setting) -> Plan:
+        plan = PROTOCOLS["hard@1"].plan(setting)
+        return replace(plan, training=replace(plan.training, epochs=setting.images // 9))
+
+    file = made / "potstill.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"parts": 2}))
+    heard: list[str] = []
+    protocol = Protocol(name="counted", version=1, rule=rule, students=("convnet-3",))
+    scored(made, real, "ior", heard, protocol=protocol, seeds=[0])
+    assert (heard.count("set"), heard.count("random")) == (4, 4)
 
 
 def test_another_teacher_costs_no_training_of_hard_labels(made: Path, real: RealData, tmp_path: Path) -> None:

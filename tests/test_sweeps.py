@@ -106,6 +106,7 @@ WRONG = [
     ({"method.scale": ["much"]}, "expected float, found 'much'"),
     ({"seed": ["1"]}, "'seed' is not a field to sweep: use --seeds"),
     ({"name": ["a"]}, "'name' is not a field to sweep"),
+    ({"students": ["1", "2"]}, "'students' is not a field to sweep: name the largest number alone"),
     ({"method.steps": []}, "names no value"),
     ({"images_per_class": ["0"]}, "images_per_class must be at least 1, not 0"),
     ({"protocol": ["rded"]}, "unknown protocol 'rded'"),
@@ -150,6 +151,8 @@ def test_what_is_finished_is_read_and_more_is_added(swept, tmp_path):
     more = sweep(recipe, students, out, seeds=2, changes=QUICK, epochs=1)
     assert len(more.points) == 4 and len(Sweep.load(out).points) == 6
     assert {file: times(out)[file] for file in sets} == sets, "another student uses the same sets"
+    fewer = sweep(recipe, {"images_per_class": [1]}, out, changes=QUICK | {"students": "1"}, epochs=1)
+    assert len(fewer.evaluations(out)[0].runs) == 2, "the second student is not lost"
 
 
 def test_a_lost_evaluation_is_made_again(swept, tmp_path):

@@ -72,7 +72,8 @@ def test_a_teacher_of_other_images_of_the_same_names_is_refused(tmp_path: Path) 
     images = torch.randint(256, (2, 8, 3, 16, 16), generator=generator("images"), dtype=torch.uint8)
     labels, classes = torch.arange(8) % 2, Classes(("a", "b"), ("a", "b"))
     one, other = (
-        RealData("mine", classes, tensor_split(each, labels, "train"), empty_split(), 16, False) for each in images
+        RealData("mine", classes, tensor_split(each, labels, "train"), empty_split(), 16, False)
+        for each in images
     )
     short = Teaching(net=Net.parse("convnet-3-w4"), epochs=1)
     stored = teach(one, tmp_path, short)

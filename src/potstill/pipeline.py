@@ -14,17 +14,18 @@ from potstill.data.foreign import open_set
 from potstill.data.real import RealData
 from potstill.distilled import DistilledSet, Manifest
 from potstill.evaluation import PROTOCOLS
-from potstill.evaluation.evaluate import Subject, centre, evaluate
-from potstill.evaluation.protocol import Protocol, Setting
+from potstill.evaluation.evaluate import Finished, Subject, centre, evaluate, judge_print
+from potstill.evaluation.protocol import Plan, Protocol, Setting
 from potstill.evaluation.record import Evaluation
-from potstill.evaluation.teacher_check import check_teacher, with_classes
+from potstill.evaluation.student import Labelled
+from potstill.evaluation.teacher import ready_teacher
 from potstill.labels import LABELLERS
 from potstill.labels.views import ViewLabels
 from potstill.nets.spec import Net
-from potstill.nets.store import StoredNet, load_net
+from potstill.nets.store import StoredNet
 from potstill.recipes import Recipe
 from potstill.report import page
-from potstill.report.card import write_card
+from potstill.report.card import CARD, write_card
 from potstill.run import Executor, distill
 
 RESULTS = Path("runs/foreign")
@@ -67,7 +68,7 @@ def distill_recipe(
     on: Executor | None = None,
     on_step: OnStep = silent,
 ) -> DistilledSet:
-    """Makes a recipe's distilled set in the folder `out`, with its card.
+    """Makes a recipe's distilled set in the folder `out`, with its card, unless there is one.
 
     `real` spares reading the data again; `on` are the processes that make the images (None: this one).
     """
@@ -85,7 +86,8 @@ def distill_recipe(
         on=on,
         on_step=on_step,
     )
-    write_card(out)
+    if not (out / CARD).exists():
+        write_card(out)
     return distilled
 
 
@@ -133,30 +135,28 @@ def evaluate_set(
     """Trains students on a set, tests them on real images, and saves the numbers beside the set.
 
     `source` is a distilled set's folder, or any image folder or Hugging Face data set (`potstill.data.foreign`, which
-    `class_order`, `size` and `results` are for). A teacher is asked about the test images before anything is trained,
-    and refused where another order of its classes explains them better (`teacher_classes` names the right one) or
-    where it knows nothing. `images_per_class` takes the first images of every class; `epochs` scales the protocol down
-    and the result says so; `habit` adds the best of the looks that the protocol's source takes. Finished students
-    are read, not repeated. Raises PotstillError where there are no test images.
+    `class_order`, `size` and `results` are for). A teacher is asked about the test images first (`ready_teacher`);
+    `teacher_classes` names the order of its classes. `images_per_class` takes the first images of every class; `epochs`
+    scales the protocol down and the result says so; `habit` adds the best of the looks that its source takes. Students
+    are kept in a file for each teacher, data and habit. Raises PotstillError without test images.
     """
     if not len(real.test):
         raise PotstillError(f"{real.name} has no test images: name them with --test FOLDER")
     found = open_set(str(source), real, results, order=class_order, size=size, on_step=on_step)
     found = found.first(found.manifest.images_per_class if images_per_class is None else images_per_class)
-    if epochs is not None:
-        protocol = protocol.scaled({"training.epochs": epochs})
+    protocol = protocol if epochs is None else protocol.scaled({"training.epochs": epochs})
     images, labels = found.examples(real.classes.keys)
     side, count = images.shape[-1], len(real.classes)
     setting = Setting(student=student, images=len(images), classes=count, size=side, mirror=real.mirror)
     plan = protocol.plan(setting)
-    needs = LABELLERS[plan.labels].needs
-    test = real.test.pixels(None, plan.test_side)
-    taught = _taught(teacher, teacher_classes, real) if teacher and needs == "teacher" else None
-    known = _known(taught, centre(test, side), real, found.folder, device) if taught else None
-    stem = evaluation_name(protocol, student, len(images) // (count * found.manifest.parts**2))
-    evaluation = evaluate(
+    test = real.test.pixels(None, plan.test_side), real.test.labels
+    taught, stored, known = _judge(plan, teacher, teacher_classes, images, test, real, found.folder, device)
+    judge = judge_print(taught, stored, real.fingerprint, habit)
+    name = evaluation_name(protocol, student, len(images) // (count * found.manifest.parts**2))
+    file, partial = _files(found.folder / "evaluations", name, judge)
+    made = evaluate(
         (images, labels),
-        (test, real.test.labels),
+        test,
         subject=_subject(found.manifest, real),
         protocol=protocol,
         student=student,
@@ -164,18 +164,47 @@ def evaluate_set(
         seeds=seeds,
         mirror=real.mirror,
         teacher=taught,
-        stored=ViewLabels.load(found.folder, images, real.classes.keys) if needs == "file" else None,
+        stored=stored,
         habit=habit,
-        partial=found.folder / "evaluations" / "partial" / f"{stem}.json",
+        partial=partial,
+        judge=judge,
         device=device,
         on_step=on_step,
     )
-    replace(evaluation, teacher_accuracy=known).save(found.folder / "evaluations" / f"{stem}.json")
-    return replace(evaluation, teacher_accuracy=known)
+    made = replace(made, teacher_accuracy=known)
+    replace(made, runs=Finished.load(partial).in_order).save(file)
+    return made
 
 
-def _taught(teacher: str, order: str | None, real: RealData) -> StoredNet:
-    return with_classes(load_net(teacher), real.classes, order)
+def _judge(
+    plan: Plan,
+    teacher: str | None,
+    order: str | None,
+    images: Tensor,
+    test: Labelled,
+    real: RealData,
+    folder: Path,
+    device: str,
+) -> tuple[StoredNet | None, ViewLabels | None, float | None]:
+    """The teacher that is asked, or the labels that one has stored, and its accuracy where it is known."""
+    needs = LABELLERS[plan.labels].needs
+    if needs == "file":
+        stored = ViewLabels.load(folder, images, real.classes.keys)
+        return None, stored, stored.teacher_accuracy
+    if needs == "nothing" or teacher is None:
+        return None, None, None
+    middle = centre(test[0], images.shape[-1]), test[1]
+    taught, known = ready_teacher(teacher, order, middle, real.classes, folder, device)
+    return taught, None, known
+
+
+def _files(folder: Path, name: str, judge: str) -> tuple[Path, Path]:
+    """An evaluation's file and its partial file; another judge's than the first has its hash in the name."""
+    plain, own = folder / "partial" / f"{name}.json", folder / "partial" / f"{name}-{judge}.json"
+    held = Finished.load(plain) if plain.exists() else None
+    taken = held is not None and held.runs and held.judge not in (None, judge)
+    partial = own if taken or own.exists() else plain
+    return folder / partial.name, partial
 
 
 def _subject(manifest: Manifest, real: RealData) -> Subject:
@@ -184,26 +213,10 @@ def _subject(manifest: Manifest, real: RealData) -> Subject:
         name=manifest.name,
         method=method,
         data=real.name,
+        data_sha256=real.fingerprint,
         set_seed=manifest.seed,
         tiles=manifest.parts**2,
     )
-
-
-def _known(teacher: StoredNet, images: Tensor, real: RealData, folder: Path, device: str) -> float | None:
-    """The teacher's accuracy on the test images; raises PotstillError where it is not fit to teach.
-
-    An order of classes that mends it is written into the folder, for it may be too long for a message.
-    """
-    if teacher.size != images.shape[-1]:
-        return None
-    found = check_teacher(teacher, images, real.test.labels, real.classes, device=device)
-    if found.verdict == "order":
-        file = folder / "teacher-classes.txt"
-        found.write_order(file)
-        raise PotstillError(f"{found.message} (the order is in {file})")
-    if found.verdict == "poor":
-        raise PotstillError(found.message)
-    return found.accuracy
 
 
 def evaluation_name(protocol: Protocol, student: Net, images_per_class: int) -> str:

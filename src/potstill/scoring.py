@@ -7,8 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from potstill.core.errors import PotstillError
 from potstill.core.files import sha256
 from potstill.core.fingerprint import fingerprint
@@ -22,12 +20,14 @@ from potstill.evaluation.pool import Pool, Wanted, gather
 from potstill.evaluation.protocol import Protocol, Setting
 from potstill.evaluation.record import Evaluation
 from potstill.evaluation.robustness import WEIGHT, Measured, measure
+from potstill.evaluation.student import Labelled
 from potstill.labels import LABELLERS
 from potstill.methods.random import Random
 from potstill.nets.spec import Net
 from potstill.nets.store import StoredNet, load_net
 from potstill.pipeline import evaluate_set
 from potstill.run import distill
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
@@ -127,7 +127,7 @@ class _Trainer:
     def setting(self) -> Setting:
         return Setting(
             student=self.student,
-            images=len(self.distilled.records),
+            images=len(self.distilled.records) * self.distilled.manifest.parts**2,
             classes=len(self.real.classes),
             size=self.distilled.manifest.size,
             mirror=self.real.mirror,
@@ -146,7 +146,7 @@ class _Trainer:
         manifest = self.distilled.manifest
         images = {
             "set": [self.ipc, sha256(self.folder / METADATA)],
-            "random": [self.ipc, manifest.seed],
+            "random": [self.ipc, manifest.seed] + ([manifest.parts] if manifest.parts > 1 else []),
             "full": [],
         }
         return {
@@ -173,9 +173,12 @@ class _Trainer:
             )
         if wanted.condition.images == "random":
             drawn = self._random()
-            return self._judged(wanted, drawn.images(), drawn.labels(self.real.classes.keys))
+            return self._judged(
+                wanted, (drawn.images(), drawn.labels(self.real.classes.keys)), self.setting.images
+            )
         train = self.real.train
-        return self._judged(wanted, train.pixels(None, self.distilled.manifest.size), train.labels)
+        pixels = train.pixels(None, self.distilled.manifest.size)
+        return self._judged(wanted, (pixels, train.labels), len(train))
 
     def _random(self) -> DistilledSet:
         manifest = self.distilled.manifest
@@ -190,21 +193,23 @@ class _Trainer:
             on_step=self.on_step,
         )
 
-    def _judged(self, wanted: Wanted, images: Tensor, labels: Tensor) -> Evaluation:
-        setting = replace(self.setting, images=len(images))
+    def _judged(self, wanted: Wanted, train: Labelled, planned: int) -> Evaluation:
+        setting = replace(self.setting, images=planned)
         side = wanted.protocol.plan(setting).test_side
         kind = wanted.condition.images
         kept = Pool(folder=self.pool / "partial", about=self.about).file(wanted)
         return evaluate(
-            (images, labels),
+            train,
             (self.real.test.pixels(None, side), self.real.test.labels),
             subject=Subject(
                 name="full data" if kind == "full" else kind,
                 method=kind,
                 data=self.real.name,
+                data_sha256=self.real.fingerprint,
                 set_seed=0 if kind == "full" else self.distilled.manifest.seed,
             ),
             protocol=wanted.protocol,
+            planned=planned,
             student=self.student,
             classes=self.real.classes,
             seeds=self.seeds,

@@ -151,9 +151,9 @@ def plan(
     """Every point of a sweep, seed by seed; raises PotstillError for what a recipe can't be changed to."""
     if seeds < 1:
         raise PotstillError(f"a sweep needs at least one seed, not {seeds}")
-    for path in (*over, *(changes or {})):
-        if path in ("seed", "name", "summary"):
-            hint = ": use --seeds" if path == "seed" else ""
+    for path, values in {**(changes or {}), **over}.items():
+        if path in ("seed", "name", "summary") or (path == "students" and path in over and len(values) > 1):
+            hint = {"seed": ": use --seeds", "students": ": name the largest number alone"}.get(path, "")
             raise PotstillError(f"{path!r} is not a field to sweep{hint}")
     arms = [(what, over)] if isinstance(what, Recipe) else _arms(what, over)
     planned: list[Planned] = []
@@ -275,8 +275,9 @@ class Site:
 
 
 def _file_of(evaluation: Evaluation, folder: Path) -> Path:
-    files = sorted((folder / "evaluations").glob("*.json"))
-    return next(file for file in files if Evaluation.load(file) == evaluation)
+    held = {file: Evaluation.load(file) for file in sorted((folder / "evaluations").glob("*.json"))}
+    same = (file for file, one in held.items() if replace(one, runs=evaluation.runs) == evaluation)
+    return next(file for file in same if set(evaluation.runs) <= set(held[file].runs))
 
 
 def _finished(out: Path, recipe: Recipe, epochs: int | None) -> Point | None:

@@ -187,8 +187,10 @@ def test_another_seed_in_the_same_folder_is_refused(made):
 
 def test_the_same_command_again_changes_nothing(made):
     before = {file: file.stat().st_mtime_ns for file in made.rglob("*.png")}
+    (made / "README.md").write_text("My own words.")
     assert potstill("distill", "--method", "random", "--ipc", 2, "--out", made).returncode == 0
     assert before == {file: file.stat().st_mtime_ns for file in made.rglob("*.png")}
+    assert (made / "README.md").read_text() == "My own words."
 
 
 def test_control_c_ends_with_130_and_says_how_to_go_on(tiny_dit, tmp_path):

@@ -192,6 +192,19 @@ def test_a_partial_file_of_another_evaluation_is_refused(
         judge(changes.pop("train", train), test, partial=partial, **changes)
 
 
+def test_a_place_that_cannot_be_written_is_found_out_before_training(
+    train: Labelled, test: Labelled, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PotstillError, match="cannot write .*partial.json"):
+        judge(
+            train,
+            test,
+            partial=tmp_path / "file" / "partial.json",
+            on_step=lambda step: pytest.fail("trained"),
+        )
+
+
 def test_a_teacher_of_more_classes_in_another_order_is_narrowed(
     train: Labelled, test: Labelled, teacher: StoredNet
 ) -> None:

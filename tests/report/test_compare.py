@@ -103,6 +103,27 @@ def test_two_evaluations_of_one_set_are_refused(evaluation):
         compare([evaluation("a", [0.5]), evaluation("a", [0.6])])
 
 
+def test_teachers_and_data_of_one_name_are_told_apart_where_they_are_known(evaluation):
+    old = evaluation("a", [0.5])
+    known = [evaluation("b", [0.6], teacher_sha256=sha * 64, data_sha256="d" * 64) for sha in "tu"]
+    assert [row.name for row in rows([old, known[0]]).rows] == ["a", "b"]
+    assert rows([old, known[0]]).teacher == "convnet-3"
+    found = compare([old, *known])
+    assert [one.teacher for one in found] == [
+        f"convnet-3 ({sha})" for sha in ("tttttttt", "unknown", "uuuuuuuu")
+    ]
+    moved = compare([known[0], evaluation("a", [0.5], teacher_sha256="t" * 64, data_sha256="e" * 64)])
+    assert [one.data for one in moved] == ["digits (dddddddd)", "digits (eeeeeeee)"]
+
+
+def test_looks_at_the_test_images_make_no_other_evaluation(evaluation):
+    plain, looked = evaluation("a", [0.5, 0.6]), evaluation("a", [0.5, 0.6], best=[0.7, 0.8])
+    assert rows([plain, looked]).row("a").best == pytest.approx(0.75)
+    assert rows([plain, evaluation("a", [0.5], best=[0.7])]).row("a").runs == 2
+    with pytest.raises(PotstillError, match="two different evaluations"):
+        compare([plain, evaluation("a", [0.5, 0.7], best=[0.7, 0.8])])
+
+
 def against(evaluation, gaps_by_name, intervals="t"):
     """Differences from a baseline at 50 % of names with the gaps given, a set seed each."""
     most = max(map(len, gaps_by_name.values()))

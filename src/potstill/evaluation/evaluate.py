@@ -35,22 +35,34 @@ from potstill.nets.store import StoredNet
 class Subject:
     """What is evaluated, for the record: a recipe's name, its method, the data set and the set's seed.
 
-    `tiles` is how many training images an image of the set is made of.
+    `data_sha256` is the data's fingerprint; `tiles` is how many training images an image of the set is made of.
     """
 
     name: str
     method: str
     data: str
     set_seed: int
+    data_sha256: str | None = None
     tiles: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The contents of a partial file: what was evaluated, as a hash, and the students that are done."""
+    """The contents of a partial file: what was evaluated, as a hash, the students that are done, and `judge_print`."""
 
     fingerprint: str
-    runs: tuple[Run, ...]
+    runs: tuple[Run, ...] = ()
+    judge: str | None = None
+
+    @property
+    def in_order(self) -> tuple[Run, ...]:
+        """The students by seed."""
+        return tuple(sorted(self.runs, key=lambda run: run.seed))
+
+    @classmethod
+    def load(cls, file: Path) -> "Finished":
+        """Reads a partial file; raises PotstillError that names it where it is malformed."""
+        return from_plain(cls, read_json(file), str(file))
 
 
 def evaluate(
@@ -63,38 +75,41 @@ def evaluate(
     classes: Classes,
     seeds: Sequence[int],
     mirror: bool,
+    planned: int | None = None,
     teacher: StoredNet | None = None,
     stored: ViewLabels | None = None,
     habit: bool = False,
     partial: Path | None = None,
+    judge: str | None = None,
     device: torch.device | str = "cpu",
     on_step: OnStep = silent,
 ) -> Evaluation:
     """Trains one student a seed on `train` and tests each on `test`, once, after its last epoch.
 
-    Test images may be larger than the training images (see `Plan.test_side`); their centre is taken. A
-    teacher of more classes is narrowed to these, in their order; `stored` are the labels of a protocol that
-    reads them. `habit` also tests when the protocol's source does and keeps the best, which is no honest number
-    as it chooses on the test images. `partial` is a JSON file that keeps finished students: the same call after
-    an interruption goes on with the first one missing and gives the same numbers (other than seconds), and a
-    call with more seeds adds to it. `on_step` counts epochs over all students. Raises PotstillError where
-    images, labels, classes and teacher do not fit each other, where a teacher or stored labels are needed and
-    missing, and where `partial` belongs to another evaluation.
+    Test images may be larger than the training images (see `Plan.test_side`); their centre is taken. The protocol plans
+    for `planned` images, by default those of `train`. A teacher of more classes is narrowed to these, in their order;
+    `stored` are the labels of a protocol that reads them. `habit` also tests when the protocol's source does and keeps
+    the best, which is no honest number as it chooses on the test images. `partial` is a JSON file that keeps finished
+    students, and `judge`: the same call after an interruption goes on with the first one missing and gives the same
+    numbers (other than seconds), and a call with more seeds adds to it. `on_step` counts epochs over all students.
+    Raises PotstillError where images, labels, classes and teacher do not fit each other, where a teacher or stored
+    labels are needed and missing, and where `partial` can't be written or belongs to another evaluation.
     """
     for name, part in (("train", train), ("test", test)):
         _check(name, *part, len(classes))
     size = train[0].shape[-1]
-    setting = Setting(student=student, images=len(train[0]), classes=len(classes), size=size, mirror=mirror)
-    plan = protocol.plan(setting)
+    images, told = planned or len(train[0]), {"student": student, "classes": len(classes)}
+    plan = protocol.plan(Setting(**told, images=images, size=size, mirror=mirror))
     asked = _fitting(teacher, plan, protocol, classes, size)
     labeller = _labeller(plan, protocol, asked.to(device).module if asked else None, stored)
     middle = centre(test[0], size), test[1]
-    told = {"plan": plan, "student": student, "classes": len(classes), "labeller": labeller, "device": device}
-    trained = functools.partial(train_student, train, **told)
+    trained = functools.partial(train_student, train, **told, plan=plan, labeller=labeller, device=device)
     run = functools.partial(_run, trained, middle, plan.looks if habit else None)
-    settings = {"plan": plan, "student": student, "classes": classes.keys, "habit": habit}
-    settings["stored"] = stored.fingerprint if stored else None
-    identity = _identity((*train, *middle), settings, asked) if partial else ""
+    read = stored.fingerprint if stored else None
+    settings = {"plan": plan, "student": student, "classes": classes.keys, "habit": habit, "stored": read}
+    teacher_sha256 = fingerprint([asked.module]) if asked else None
+    identity = (*train, *middle), settings, teacher_sha256
+    begun = Finished(fingerprint=_identity(*identity) if partial else "", judge=judge)
     return Evaluation(
         name=subject.name,
         set_seed=subject.set_seed,
@@ -104,9 +119,11 @@ def evaluate(
         protocol=protocol.label,
         student=student.label,
         teacher=asked.spec.label if asked else stored.teacher if stored else None,
-        runs=_each(seeds, run, partial, identity, plan.training.epochs, at_once(device), on_step),
+        runs=_each(seeds, run, partial, begun, plan.training.epochs, at_once(device), on_step),
         settings=protocol.overrides,
         versions=_versions() | {"device": _device(device)},
+        teacher_sha256=stored.header.teacher_sha256 if stored else teacher_sha256,
+        data_sha256=subject.data_sha256,
     )
 
 
@@ -145,7 +162,7 @@ def _each(
     seeds: Sequence[int],
     run: Callable[[int, OnStep, Check], Run],
     partial: Path | None,
-    identity: str,
+    begun: Finished,
     epochs: int,
     threads: int,
     on_step: OnStep,
@@ -153,18 +170,22 @@ def _each(
     """The runs of all seeds, in their order; those in `partial` are taken from there, new ones go there."""
     if not seeds or len(set(seeds)) < len(seeds):
         raise PotstillError(f"an evaluation needs student seeds, each once, not {list(seeds)}")
-    runs = {done.seed: done for done in _finished(partial, identity)}
+    runs = {done.seed: done for done in _finished(partial, begun)}
     missing = [seed for seed in seeds if seed not in runs]
     first = (len(seeds) - len(missing)) * epochs
 
+    def save() -> None:
+        if partial is not None:
+            write_json(partial, to_plain(replace(begun, runs=tuple(runs.values()))))
+
     def keep(done: Run) -> None:
         runs[done.seed] = done
-        if partial is not None:
-            write_json(partial, to_plain(Finished(fingerprint=identity, runs=tuple(runs.values()))))
+        save()
 
     def job(seed: int, listen: OnStep, check: Check) -> Run:
         return run(seed, _named(listen, seeds.index(seed) + 1), check)
 
+    save()  # where it can't be, that is known before anything is trained
     side_by_side(
         [functools.partial(job, seed) for seed in missing],
         threads=threads,
@@ -174,14 +195,15 @@ def _each(
     return tuple(runs[seed] for seed in seeds)
 
 
-def _finished(partial: Path | None, identity: str) -> tuple[Run, ...]:
+def _finished(partial: Path | None, begun: Finished) -> tuple[Run, ...]:
     if partial is None or not partial.exists():
         return ()
-    kept = from_plain(Finished, read_json(partial), str(partial))
-    if kept.fingerprint != identity:
+    kept = Finished.load(partial)
+    if kept.runs and kept.fingerprint != begun.fingerprint:
+        other = "" if kept.judge else ", teacher, data or habit"
         raise PotstillError(
-            f"{partial} holds students of another evaluation (images, protocol, student, teacher or versions "
-            "differ); delete it or name another file"
+            f"{partial} holds students of another evaluation: images, settings or versions{other} differ; delete it "
+            "to begin anew"
         )
     return kept.runs
 
@@ -240,15 +262,22 @@ def _labeller(
     return kind(stored, plan.temperature)
 
 
-def _identity(tensors: Sequence[Tensor], settings: Mapping[str, Any], teacher: StoredNet | None) -> str:
+def judge_print(teacher: StoredNet | None, stored: ViewLabels | None, data: str, habit: bool) -> str:
+    """A short hash of who judges a set: the teacher, now or when labels were stored, the data, and the habit."""
+    told = [fingerprint([teacher.module]), teacher.classes.keys] if teacher else None
+    told = stored.header.teacher_sha256 if stored else told
+    return hashlib.sha256(json.dumps([told, data, habit]).encode()).hexdigest()[:8]
+
+
+def _identity(tensors: Sequence[Tensor], settings: Mapping[str, Any], teacher_sha256: str | None) -> str:
     described = json.dumps(to_plain({**settings, "versions": _versions()}), sort_keys=True)
     digest = hashlib.sha256(described.encode())
     for tensor in tensors:
         digest.update(f"{tensor.dtype}:{list(tensor.shape)}".encode())
         array: Any = tensor.cpu().contiguous().numpy()
         digest.update(array)
-    if teacher is not None:
-        digest.update(fingerprint([teacher.module]).encode())
+    if teacher_sha256 is not None:
+        digest.update(teacher_sha256.encode())
     return digest.hexdigest()
 
 

@@ -34,7 +34,8 @@ class Evaluation:
 
     `name` is what was evaluated (a recipe), `set_seed` the seed of the set, `ipc` its images per class,
     rounded, and `settings` what was changed in the protocol. `teacher_accuracy` is the share of test images that the
-    teacher names right, where there was one.
+    teacher names right, where there was one. `teacher_sha256`, of its values for these classes, and `data_sha256`, the
+    data's fingerprint, tell which they were; older evaluations don't know.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Evaluation:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     teacher_accuracy: float | None = None
+    teacher_sha256: str | None = None
+    data_sha256: str | None = None
 
     @property
     def accuracies(self) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from potstill.report.payload import flat
 from potstill.report.read import Facts, read_facts
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+CARD = "README.md"
 MOST_CLASSES = 200
 
 REAL = {
@@ -54,7 +55,7 @@ def card(
 
 def write_card(folder: Path, *, license: str | None = None) -> Path:
     """Writes FOLDER/README.md, whole or not at all, and returns its path."""
-    file = folder / "README.md"
+    file = folder / CARD
     write_text(file, card(folder, license=license))
     return file
 

@@ -1,7 +1,7 @@
 """Saved evaluations put side by side: who was judged alike, what each reached, who beats whom."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -135,7 +135,10 @@ class Comparison:
 def compare(evaluations: Iterable[Evaluation]) -> tuple[Comparison, ...]:
     """Groups evaluations that may be compared; groups in a fixed order, rows by name, whatever order came in.
 
-    Raises PotstillError where two different evaluations claim the same name, set seed and protocol.
+    Teachers and data of one name are told apart by their hashes, where there are several; an evaluation from before
+    these were recorded joins the only one. Where the same students of a set were saved with looks at the test images
+    and without, the evaluation with more students counts, else the one with looks. Raises PotstillError where two
+    different evaluations claim the same name, set seed and protocol.
     """
     groups: dict[str, list[Evaluation]] = {}
     for one in evaluations:
@@ -144,7 +147,45 @@ def compare(evaluations: Iterable[Evaluation]) -> tuple[Comparison, ...]:
         if one not in held:
             held.append(one)
     ordered = sorted(groups.items(), key=lambda item: (item[1][0].data, item[1][0].ipc, item[0]))
-    return tuple(_comparison(held) for _, held in ordered)
+    return tuple(_comparison(_once(part)) for _, held in ordered for part in _told_apart(held))
+
+
+def _told_apart(held: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """The evaluations by teacher and data, which are named with their hashes where there are several of a name."""
+    teachers, data = (
+        {getattr(one, hashed) for one in held} - {None} for hashed in ("teacher_sha256", "data_sha256")
+    )
+    parts: dict[tuple[str, str], list[Evaluation]] = {}
+    for one in held:
+        teacher, source = (
+            _marked(one.teacher, one.teacher_sha256, teachers),
+            _marked(one.data, one.data_sha256, data),
+        )
+        parts.setdefault((source or "", teacher or ""), []).append(
+            replace(one, teacher=teacher, data=source or "")
+        )
+    return [parts[key] for key in sorted(parts)]
+
+
+def _marked(name: str | None, sha256: str | None, known: Collection[str]) -> str | None:
+    return name if len(known) < 2 or name is None else f"{name} ({sha256[:8] if sha256 else 'unknown'})"
+
+
+def _once(held: Sequence[Evaluation]) -> list[Evaluation]:
+    """The evaluations without those that another one holds with more students or with looks beside."""
+    kept: list[Evaluation] = []
+    for one in sorted(held, key=lambda one: (len(one.runs), one.best is not None), reverse=True):
+        if not any(_holds(other, one) for other in kept):
+            kept.append(one)
+    return [one for one in held if one in kept]
+
+
+def _holds(other: Evaluation, one: Evaluation) -> bool:
+    """Whether the same students of the same set are in both, looks and time aside."""
+    if (other.name, other.set_seed) != (one.name, one.set_seed) or (other.best is None) == (one.best is None):
+        return False
+    theirs = {run.seed: (run.accuracy, run.top5, run.train_loss) for run in other.runs}
+    return all(theirs.get(run.seed) == (run.accuracy, run.top5, run.train_loss) for run in one.runs)
 
 
 def differences(rows: Iterable[Row], baseline: Row, intervals: Intervals = "t") -> dict[str, Versus | None]:
