@@ -16,8 +16,11 @@ from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data import load
 from potstill.data.real import Classes, RealData
+from potstill.distilled import DistilledSet
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.record import Evaluation, load_evaluations
+from potstill.labelling import label_set
+from potstill.labels.views import ViewLabels
 from potstill.methods.random import Random
 from potstill.nets.spec import Net, build
 from potstill.nets.store import load_net, save_net
@@ -106,6 +109,22 @@ def test_the_command_line_stops_and_goes_on(ours: Path, confused: Path) -> None:
     done = CliRunner().invoke(app, [*call, "--teacher", str(confused), "--teacher-classes", "data"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)[0]["teacher_accuracy"] == pytest.approx(0.986, abs=0.003)
+
+
+def test_labels_are_asked_of_a_sound_teacher_for_protocols_that_read_them(
+    ours: Path, confused: Path, few: RealData, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(ours, tmp_path / "mine")
+    fkd: dict[str, Any] = {"protocol": PROTOCOLS["fkd@1"], "epochs": 2, "teacher": str(confused)}
+    with pytest.raises(PotstillError, match="Its class order is wrong; mend it with --teacher-classes data"):
+        label_set(mine, few, **fkd)
+    made = label_set(mine, few, teacher_classes="data", **fkd)
+    assert made.teacher_accuracy == pytest.approx(0.98, abs=0.02)
+    held = ViewLabels.load(mine, DistilledSet.load(mine).images(), few.classes.keys)
+    assert held.teacher_accuracy == made.teacher_accuracy
+    with pytest.raises(PotstillError, match="protocol rded@1 reads no stored labels. Allowed: fkd@1"):
+        label_set(mine, few, protocol=PROTOCOLS["rded@1"], teacher="digits/teacher")
+    assert Path(made.file).stat().st_size == made.bytes, "good labels are left as they are"
 
 
 def test_every_judge_has_a_file_of_its_own_and_no_student_is_lost(

@@ -1,7 +1,7 @@
 """A teacher's labels for every view of a training, made once and kept beside a set's images."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from potstill.core.errors import PotstillError
@@ -9,21 +9,28 @@ from potstill.core.fingerprint import fingerprint
 from potstill.core.progress import OnStep, silent
 from potstill.data.real import RealData
 from potstill.distilled import DistilledSet
-from potstill.evaluation.protocol import Protocol, Setting
+from potstill.evaluation import PROTOCOLS
+from potstill.evaluation.evaluate import centre
+from potstill.evaluation.protocol import Plan, Protocol, Setting
+from potstill.evaluation.teacher import ready_teacher
+from potstill.labels import LABELLERS
 from potstill.labels.views import FILE, FORMAT, Header, described, make, pixels_sha256, published_bytes
 from potstill.nets.spec import Net
-from potstill.nets.store import load_net
 from potstill.run import Executor
 
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """Stored labels: the file, the views it labels, its bytes, and how many times smaller than as published."""
+    """Stored labels: the file, the views it labels, its bytes, and how many times smaller than as published.
+
+    `teacher_accuracy` is the share of real test images that the teacher names right.
+    """
 
     file: str
     views: int
     bytes: int
     smaller: float
+    teacher_accuracy: float
 
 
 def label_set(
@@ -32,6 +39,7 @@ def label_set(
     *,
     protocol: Protocol,
     teacher: str | None,
+    teacher_classes: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -40,8 +48,10 @@ def label_set(
 ) -> Labelling:
     """Stores a teacher's labels of every view that a protocol shows, beside a set's images.
 
-    A killed run goes on with the blocks of epochs that are missing; `on` are the processes that ask the teacher (None:
-    this one). Raises PotstillError without a teacher of the set's size.
+    The teacher is first asked about the real test images, as by `evaluate_set`, and its accuracy is kept with the
+    labels. A killed run goes on with the blocks of epochs that are missing; `on` are the processes that ask the teacher
+    (None: this one). Raises PotstillError for a protocol that reads no stored labels, without a teacher of the set's
+    size, and for one that is not fit to teach.
     """
     distilled = DistilledSet.load(folder)
     images, labels = distilled.examples(real.classes.keys)
@@ -54,14 +64,14 @@ def label_set(
         size=distilled.manifest.size,
         mirror=real.mirror,
     )
-    plan = protocol.plan(setting)
+    plan = _plan(protocol, setting)
     if teacher is None:
         raise PotstillError("labels need a teacher: name one with --teacher")
-    stored = load_net(teacher).narrowed(real.classes)
-    if stored.size != distilled.manifest.size:
-        raise PotstillError(
-            f"the teacher was trained at {stored.size} px, {folder} holds {distilled.manifest.size} px"
-        )
+    test = centre(real.test.pixels(None, plan.test_side), setting.size), real.test.labels
+    taught, known = ready_teacher(teacher, teacher_classes, test, real.classes, folder, device)
+    if known is None:
+        raise PotstillError(f"the teacher was trained at {taught.size} px, {folder} holds {setting.size} px")
+    stored = taught.narrowed(real.classes)
     header = Header(
         format=FORMAT,
         images=pixels_sha256(images),
@@ -77,7 +87,24 @@ def label_set(
     keep = folder / "labels.partial" / header.digest
     asked = images, labels, stored.module, header, plan.changes
     made = make(*asked, keep=keep, device=device, on=on, on_step=on_step)
-    made.save(folder)
+    replace(made, teacher_accuracy=known).save(folder)
     shutil.rmtree(folder / "labels.partial", ignore_errors=True)
-    views, size = header.epochs * len(images), (folder / FILE).stat().st_size
-    return Labelling(str(folder / FILE), views, size, views * published_bytes(len(real.classes)) / size)
+    views, taken = header.epochs * len(images), (folder / FILE).stat().st_size
+    smaller = views * published_bytes(len(real.classes)) / taken
+    return Labelling(str(folder / FILE), views, taken, smaller, known)
+
+
+def _plan(protocol: Protocol, setting: Setting) -> Plan:
+    plan = protocol.plan(setting)
+    if not _reads_file(plan):
+        others = [PROTOCOLS[name] for name in PROTOCOLS]
+        plans = {one.label: one.plan(replace(setting, student=Net.parse(one.students[0]))) for one in others}
+        readers = [label for label, one in plans.items() if _reads_file(one)]
+        raise PotstillError(
+            f"protocol {protocol.label} reads no stored labels. Allowed: {', '.join(readers)}"
+        )
+    return plan
+
+
+def _reads_file(plan: Plan) -> bool:
+    return LABELLERS[plan.labels].needs == "file"

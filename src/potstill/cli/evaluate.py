@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, Test, emit, progress, teacher_or_shipped
+from potstill.cli.terminal import Device, Json, Only, TeacherClasses, Test, emit, progress, teacher_or_shipped
 
 if TYPE_CHECKING:
     from potstill.evaluation.record import Evaluation
@@ -40,10 +40,7 @@ def evaluate(
         str | None,
         typer.Option(help="What classes called by numbers are: a word (docs), a file, or keys with commas."),
     ] = None,
-    teacher_classes: Annotated[
-        str | None,
-        typer.Option(help="What the teacher's outputs are, where its own list is wrong; the same forms."),
-    ] = None,
+    teacher_classes: TeacherClasses = None,
     size: Annotated[int | None, typer.Option(min=1, help="The side in px of sets made elsewhere.")] = None,
     device: Device = "cpu",
     as_json: Json = False,

@@ -6,16 +6,19 @@ from typing import Annotated
 import typer
 
 from potstill.cli.executors import Address, Device, On, Workers, executor
-from potstill.cli.terminal import Json, Only, Test, emit, progress, teacher_or_shipped
+from potstill.cli.terminal import Json, Only, TeacherClasses, Test, emit, progress, teacher_or_shipped
 
 
 def label(
     sets: Annotated[list[Path], typer.Argument(help="Distilled sets.")],
     teacher: Annotated[str | None, typer.Option(help="A trained net: shipped name or folder.")] = None,
-    data: Annotated[str, typer.Option(help="The data whose classes count.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="The data whose classes count and where the test images are.")
+    ] = "digits",
     test: Test = None,
     classes: Only = None,
     protocol: Annotated[str, typer.Option(help="The protocol that will read them.")] = "fkd@1",
+    teacher_classes: TeacherClasses = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Fewer epochs than the protocol's.")] = None,
     seed: Annotated[int, typer.Option(help="The seed of the views.")] = 0,
     device: Device = "cpu",
@@ -39,6 +42,7 @@ def label(
                 real,
                 protocol=chosen,
                 teacher=teacher_or_shipped(teacher, data),
+                teacher_classes=teacher_classes,
                 epochs=epochs,
                 seed=seed,
                 device=device,
@@ -50,7 +54,8 @@ def label(
         done,
         as_json,
         lambda: "\n".join(
-            f"{one.file}: {one.views} views, {one.bytes} bytes, {one.smaller:.1f} times smaller than as published"
+            f"{one.file}: {one.views} views, {one.bytes} bytes, {one.smaller:.1f} times smaller than as published; "
+            f"the teacher names {100 * one.teacher_accuracy:.1f} % of the test images right"
             for one in done
         ),
     )

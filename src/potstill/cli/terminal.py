@@ -35,6 +35,12 @@ Data = Annotated[
 ]
 Test = Annotated[str | None, typer.Option(help="A folder of test images, where the data has none.")]
 Only = Annotated[str | None, typer.Option("--classes", help="A named subset or comma-separated class keys.")]
+TeacherClasses = Annotated[
+    str | None,
+    typer.Option(
+        help="What the teacher's outputs are, where its own list is wrong: a word (docs), a file, or keys with commas."
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=usable)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that can't be read.")]
 
