@@ -202,7 +202,8 @@ def training(reached: Sequence[Evaluation]) -> list[str]:
         name: (f"{_percent(seen(reached, arm))} / {_percent(unseen(reached, arm))}", len(seen(reached, arm)))
         for arm, name in told.items()
     }
-    if not all(sets for _, sets in rows.values()):
+    rows = {name: (cell, sets) for name, (cell, sets) in rows.items() if sets}
+    if len(rows) < 2:
         return []
     lines = [
         "LD3M with DM by what its denoiser was trained on: ConvNet-3 / mean of the unseen.",

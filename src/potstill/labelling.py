@@ -68,7 +68,8 @@ def label_set(
     if teacher is None:
         raise PotstillError("labels need a teacher: name one with --teacher")
     test = centre(real.test.pixels(None, plan.test_side), setting.size), real.test.labels
-    taught, known = ready_teacher(teacher, teacher_classes, test, real.classes, folder, device)
+    near = "cpu" if on and on.apart else device
+    taught, known = ready_teacher(teacher, teacher_classes, test, real.classes, folder, near)
     if known is None:
         raise PotstillError(f"the teacher was trained at {taught.size} px, {folder} holds {setting.size} px")
     stored = taught.narrowed(real.classes)

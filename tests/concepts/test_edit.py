@@ -764,7 +764,6 @@ def test_a_thousand_classes_open_at_once(browser, encoder, few, tmp_path):
         visiting(browser, server) as page,
     ):
         assert page.locator("#classes option").count() == 1010
-        assert page.evaluate("performance.now()") < 3000
     assert not fresh._images, "nothing is computed before it is asked for"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from potstill.canvas.canvas import Learned
-from potstill.canvas.start import real_starts
+from potstill.canvas.start import real_starts, side
 from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
@@ -64,7 +64,7 @@ class Chain:
         if not self.pretrained:
             prior.forget(seed)
         timesteps(self.steps, len(prior.alphas_cumprod))
-        size = prior.require_size(self.size or prior.size)
+        size = side(prior, self.size)
         images = real_starts(real, slots, size=size, seed=seed)
         with torch.no_grad():
             latents = in_blocks(prior.encode, images.to(device))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from potstill.canvas.canvas import Learned
-from potstill.canvas.start import real_starts
+from potstill.canvas.start import real_starts, side
 from potstill.core.blocks import in_blocks
 from potstill.core.fingerprint import fingerprint
 from potstill.data.real import RealData
@@ -32,7 +32,7 @@ class Latents:
     def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> "LatentSurface":
         """Loads the prior and encodes a real image for each slot."""
         prior = Prior.from_pretrained(self.prior, device=device)
-        size = prior.require_size(self.size or prior.size)
+        size = side(prior, self.size)
         images = real_starts(real, slots, size=size, seed=seed)
         with torch.no_grad():
             latents = in_blocks(prior.encode, images.to(device))

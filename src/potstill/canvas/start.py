@@ -4,8 +4,20 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from potstill.core.errors import PotstillError
 from potstill.data.real import RealData, require_per_class, shuffled
 from potstill.distilled import Slot
+from potstill.priors import Prior
+
+
+def side(prior: Prior, size: int | None) -> int:
+    """A prior's side in px, its own or another; raises PotstillError for one that is not whole latent pixels."""
+    chosen = prior.size if size is None else size
+    if chosen < 1 or chosen % prior.shrink:
+        raise PotstillError(
+            f"images of this prior have a side of a multiple of {prior.shrink} px, not {chosen}"
+        )
+    return chosen
 
 
 def real_starts(real: RealData, slots: Sequence[Slot], *, size: int, seed: int, each: int = 1) -> Tensor:

@@ -42,7 +42,7 @@ def digit_split() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def digits(source: Source | None = None) -> RealData:
     """The digits as a data set that may not be mirrored; raises PotstillError for an unknown class."""
     source = source or Source()
-    if source.place:
+    if source.place not in ("", "digits"):
         raise PotstillError(f"the data set 'digits' has no parts: write it without ':{source.place}'")
     if source.test is not None:
         raise PotstillError(f"digits has its own test images; test={source.test!r} does not apply")

@@ -134,8 +134,8 @@ class Prior(ABC):
         with seeded(seed, "untrained"):
             fresh = type(self.network).from_config(self.network.config)
         self.network.load_state_dict(fresh.state_dict())
-        parts = dict(self.network.named_children())
-        for value in (parts.get("proj_out_2") or parts["conv_out"]).parameters():
+        last = self.network.proj_out_2 if "transformer" in self.pipe.components else self.network.conv_out
+        for value in last.parameters():
             nn.init.zeros_(value)
 
     @property
@@ -159,14 +159,6 @@ class Prior(ABC):
     def shrink(self) -> int:
         """How many pixels a side of a latent pixel covers."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
-
-    def require_size(self, size: int) -> int:
-        """The size itself; raises PotstillError for a side in pixels that is not whole latent pixels."""
-        if size < 1 or size % self.shrink:
-            raise PotstillError(
-                f"images of this prior have a side of a multiple of {self.shrink} px, not {size}"
-            )
-        return size
 
     @abstractmethod
     def predict(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
