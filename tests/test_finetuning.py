@@ -293,6 +293,20 @@ def test_latents_are_encoded_once_and_drawn_anew(base: str) -> None:
     torch.testing.assert_close(draws.var(0).mean(), variance.mean(), rtol=0.05, atol=0)
 
 
+def test_a_latents_deviation_is_the_encoders_and_each_image_is_mirrored_by_itself(base: str) -> None:
+    prior, real = Prior.from_pretrained(base), few()
+    both = Posterior.of(replace(real, mirror=True), prior)
+    pixels = real.train.pixels(None, 32).float() / 255
+    with torch.no_grad():
+        seen = prior.vae.encode(pixels * 2 - 1).latent_dist
+    wanted = (seen.logvar / 2).exp() * prior.vae.config.scaling_factor
+    torch.testing.assert_close(both.deviation[0], wanted, atol=1e-5, rtol=1e-4)
+    still = replace(both, deviation=torch.zeros_like(both.deviation))
+    drawn = still.drawn(torch.arange(15), torch.Generator().manual_seed(0))
+    sides = [(both.mean[:, row] == drawn[row]).flatten(1).all(1).tolist() for row in range(15)]
+    assert all(sum(side) == 1 for side in sides) and 3 <= sum(side[1] for side in sides) <= 12
+
+
 @pytest.fixture(scope="module")
 def grouped(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("grouped")

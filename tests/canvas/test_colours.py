@@ -6,7 +6,7 @@ import torch
 from potstill.canvas.colours import EPSILON, Normalised, Whitened
 from potstill.canvas.pixels import Pixels
 from potstill.core.errors import PotstillError
-from potstill.data.real import RealData
+from potstill.data.real import RealData, tensor_split
 from potstill.distilled import Slot
 from potstill.nets.layers import Normalise
 
@@ -34,6 +34,15 @@ def test_the_covariance_of_whitened_images_is_each_eigenvalue_by_itself_and_epsi
         np.linalg.svd(seen, compute_uv=False), spectrum / (spectrum + EPSILON), atol=1e-5
     )
     assert whitened.of(images).mean(0).abs().max() < 1e-5
+
+
+def test_what_never_varies_is_divided_by_the_root_of_the_published_epsilon(draw) -> None:
+    """Of equal images the covariance is 0, and MTT's epsilon of 0.1 alone is left."""
+    image = torch.randint(256, (1, 3, 4, 4), generator=draw, dtype=torch.uint8)
+    split = tensor_split(image.repeat(5, 1, 1, 1), torch.zeros(5, dtype=torch.int64), "train")
+    equal = Whitened.fitted(split, 4, "cpu")
+    torch.testing.assert_close(equal.matrix, torch.eye(48) / 0.1**0.5, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(equal.inverse, torch.eye(48) * 0.1**0.5, rtol=1e-5, atol=1e-5)
 
 
 def test_zca_is_symmetric_and_its_inverse_undoes_it(few, whitened) -> None:

@@ -116,6 +116,12 @@ def test_the_start_is_cleaned_where_a_layer_overflows(real, folder, tmp_path):
     assert (f[:, 0] == 5).all() and (f[:, 1] == 10).all() and (f[:, 2:].abs() < 10).all()
 
 
+def test_the_published_rates_are_the_defaults():
+    """GLaD's for distribution matching."""
+    canvas = GanCode(generator="digits/gan")
+    assert (canvas.rate_w, canvas.rate_f) == (0.01, 10.0)
+
+
 def test_weights_name_the_generator(real, folder):
     weights = ready(GanCode(generator=folder), real).weights
     assert list(weights) == [folder] and len(weights[folder]) == 64

@@ -72,3 +72,8 @@ def test_what_is_refused(few: RealData) -> None:
     many = [Slot("2", 400)]
     with pytest.raises(PotstillError, match="class '2' of digits has 400 training images, fewer than 401"):
         Pixels().prepare(few, many, seed=0, device="cpu")
+
+
+def test_the_rate_is_that_of_dc_and_dsa() -> None:
+    """Their code's lr_img, which cifar10-dc and cifar10-dsa take as it is."""
+    assert Pixels().rate == 0.1

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from potstill.concepts import NEGATIVES, ConceptBank, ConceptSpace, Vocabulary, validity
 from potstill.concepts.check import check
+from potstill.concepts.space import REAL_IMAGES, sample_of_class
 from potstill.concepts.validity import most_valid
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
@@ -65,6 +66,17 @@ def test_a_space_keeps_the_most_valid_phrases(space, encoder):
     assert dict(zip(space.keys, space.phrases, strict=True)) == ranked
     assert space.texts.shape == (10, 5, 32)
     torch.testing.assert_close(space.texts.norm(dim=2), torch.ones(10, 5))
+
+
+def test_the_images_looked_at_are_drawn_from_the_whole_class_by_the_class_alone():
+    real = digits()
+    rows, own = sample_of_class(real, 3), real.train.of_class(3).tolist()
+    assert len(own) == 2 * REAL_IMAGES == 400
+    assert len(set(rows)) == 200 and set(rows) <= set(own)
+    assert 70 < len(set(rows) & set(own[200:])) < 130, "half of them are from the second half"
+    alone = real.select(["3"])
+    seen = [alone.train.ids[row] for row in sample_of_class(alone, 0)]
+    assert seen == [real.train.ids[row] for row in rows]
 
 
 def test_negatives_belong_to_the_image_alone(space):

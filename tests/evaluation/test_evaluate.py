@@ -125,6 +125,22 @@ def train_once(train: Labelled) -> nn.Module:
     return module
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_student_starts_from_the_values_of_its_seed(train: Labelled, seed: int) -> None:
+    """A rate of next to nothing leaves them where they were."""
+    module, _ = train_student(
+        train,
+        plan=planned(HARD, **{"training.epochs": 1, "training.rate": 1e-9}),
+        student=SMALL,
+        classes=10,
+        labeller=LABELLERS["hard"](),
+        seed=seed,
+    )
+    start = build(SMALL, 10, 16, generator(seed, "student", "start"))
+    for value, wanted in zip(module.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(value, wanted, rtol=0, atol=1e-6)
+
+
 @pytest.fixture
 def one_at_a_time() -> Iterator[None]:
     before = torch.get_num_threads()

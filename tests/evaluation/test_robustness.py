@@ -88,6 +88,21 @@ def test_students_are_paired_by_seed_and_spread_is_of_their_scores() -> None:
     assert list(robust.values.values()) == pytest.approx(by_hand)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_a_weight_is_that_of_the_first_part(weight: float) -> None:
+    done = {
+        SET: trained(0.7),
+        RANDOM: trained(0.5),
+        SET_PLAIN: trained(0.6),
+        RANDOM_PLAIN: trained(0.5),
+        SET_HARD: trained(0.4),
+        FULL_HARD: trained(0.8),
+    }
+    robust, labels = (measure(score, done, weight).mean for score in ("ars", "lrs"))
+    assert robust == pytest.approx(unit_score(weight * 0.2 + (1 - weight) * 0.1))
+    assert labels == pytest.approx(unit_score(weight * 0.2 - (1 - weight) * 0.4))
+
+
 def test_what_cannot_be_scored() -> None:
     with pytest.raises(PotstillError, match="no student seed in common"):
         measure("ior", {SET: trained(0.7), RANDOM: trained(0.5, first_seed=1)})

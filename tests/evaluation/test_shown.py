@@ -1,5 +1,7 @@
 """What images show, against counts made by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -45,6 +47,8 @@ def test_a_slow_count_agrees(judged):
     assert found.score == pytest.approx(sum(scores) / len(scores), abs=1e-5)
     assert found.spread == pytest.approx((sum(pairs) / 12 + sum(others) / 6) / 2, abs=1e-5)
     assert found.right == pytest.approx(3 / 7) and found.n == 7
+    share = math.exp(2) / (math.exp(2) + 2)
+    assert found.sure == pytest.approx((3 * share + 4 * (1 - share) / 2) / 7), "in each image's own class"
 
 
 def test_one_image_a_class_has_no_spread(judged):

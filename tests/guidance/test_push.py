@@ -187,6 +187,53 @@ def test_the_window_bounds_the_steps_that_are_pushed(world, noisy):
     assert moved == [2, 3, 4, 5]
 
 
+def test_a_window_ends_at_the_nearest_step(world, noisy):
+    """0.29 x 100 is 28.999... in floats."""
+    term = push(5, weight=0.3, start=0.29, stop=0.58).bind(world, unconditional(5))
+    x0 = torch.zeros(5, 2, 1, 1)
+    moved = [
+        index for index in range(100) if not torch.equal(term(noisy, moment(world, 500, index, 100), x0), x0)
+    ]
+    assert moved == list(range(29, 58))
+
+
+@pytest.mark.parametrize("until", [None, 1.0])
+def test_steps_between_looks_are_counted_from_the_windows_first(world, noisy, until):
+    looked, checked, at = [], [], [0]
+
+    def score(pixels, seen):
+        looked.append(at[0])
+        return near(pixels, seen)
+
+    def gauge(pixels, seen):
+        checked.append(at[0])
+        return near(pixels, seen)
+
+    pace = {"weight": 0.3, "start": 0.2, "every": 3, "until": until, "check": 6}
+    term = push(5, score=score, gauge=gauge, complete=torch.full((5,), 1.0), **pace)
+    bound = term.bind(world, unconditional(5))
+    for index in range(10):
+        at[0] = index
+        bound(noisy, moment(world, 500, index, 10), torch.zeros(5, 2, 1, 1))
+    assert looked == [2, 5, 8] and checked == ([] if until is None else [2, 8])
+
+
+def test_a_look_is_at_the_mean_of_pools_through_the_decoder_given(world, draw):
+    """For half the sum of squares of 3 x the means of 2 x 2 latents, the gradient is 9 / 4 of the mean."""
+    noisy, x0 = torch.randn(2, 3, 2, 4, 6, generator=draw)
+    term = Push(
+        score=lambda pixels, _: pixels.square().flatten(1).sum(1) / 2,
+        pace=Pace(weight=0.2, pool=2),
+        targets=targets(3),
+        decode=lambda latents: 3 * latents,
+    )
+    at = moment(world, 500)
+    means = x0.unflatten(3, (3, 2)).unflatten(2, (2, 2)).mean((3, 5))
+    slope = 9 / 4 * means.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    wanted = x0 + 0.2 * (1 - at.alpha_bar) / at.alpha_bar**0.5 * slope
+    torch.testing.assert_close(term.bind(world, unconditional(3))(noisy, at, x0), wanted)
+
+
 def test_every_k_repeats_the_last_direction(world, noisy):
     looked = []
 

@@ -74,6 +74,36 @@ def test_dit(tiny_dit, encoder, look, scale):
         assert (prior.decode(bare).clamp(0, 1) - theirs).abs().max() > 0.01, "the term has no effect"
 
 
+@pytest.mark.parametrize("pace", [{"start": 0.5}, {"stop": 0.34}, {"every": 4}])
+def test_a_pace_counts_the_pipelines_steps(tiny_dit, encoder, pace):
+    pipe = DiTPipeline.from_pretrained(tiny_dit)
+    pipe.set_progress_bar_config(disable=True)
+    prior, told = PRIORS["DiTPipeline"](pipe), Condition({"class": torch.tensor([3, 1])})
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    push, all_along = term(encoder, 2, **pace), term(encoder, 2)
+    ours, other = (sample(prior, guided(prior, told, [one]), noise, steps=STEPS) for one in (push, all_along))
+    pipe.scheduler = inform(pipe.scheduler, prior, [push])
+    draw = torch.Generator().manual_seed(5)
+    asked = {"guidance_scale": 1.0, "num_inference_steps": STEPS, "output_type": "pt"}
+    theirs = pipe([3, 1], generator=draw, **asked).images
+    with torch.no_grad():
+        torch.testing.assert_close(prior.decode(ours).clamp(0, 1), theirs, atol=2e-3, rtol=2e-3)
+        assert (prior.decode(other).clamp(0, 1) - theirs).abs().max() > 0.01, "the pace has no effect"
+
+
+@pytest.mark.parametrize(("kind", "extra"), [(DDIMScheduler, {"eta": 1.0}), (DDPMScheduler, {})])
+def test_the_wrapped_scheduler_gets_its_generator_and_eta(tiny_dit, kind, extra, draw):
+    prior = Prior.from_pretrained(tiny_dit)
+    scheduler = kind.from_config(prior.pipe.scheduler.config)
+    raw, x_t = torch.randn(2, 3, 4, 8, 8, generator=draw)
+    stepped = []
+    for one in (scheduler, inform(scheduler, prior, [])):
+        one.set_timesteps(10)
+        fresh = torch.Generator().manual_seed(1)
+        stepped.append(one.step(raw, one.timesteps[3], x_t, generator=fresh, **extra).prev_sample)
+    assert torch.equal(*stepped)
+
+
 def test_unclip(tiny_unclip, encoder):
     pipe = StableUnCLIPImg2ImgPipeline.from_pretrained(tiny_unclip)
     pipe.set_progress_bar_config(disable=True)

@@ -1,6 +1,7 @@
 """Methods on real digits and tiny random priors: what an image depends on, and what is written down."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.digits import digits
 from potstill.distilled import Slot
+from potstill.guidance import Targets
 from potstill.guidance.push import Pace
 from potstill.methods import METHODS
 from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided
@@ -18,6 +20,7 @@ from potstill.methods.random import Random
 from potstill.nets.spec import Net, build
 from potstill.nets.store import load_net, save_net
 from potstill.priors import Condition
+from potstill.priors.tiny import decode_tiny, load_tiny
 
 SLOTS = [Slot("3", 0), Slot("3", 1), Slot("8", 0), Slot("1", 5), Slot("8", 2)]
 
@@ -74,6 +77,38 @@ def test_informing_keeps_the_noise_and_writes_its_negatives(real, tiny_dit, tiny
         assert torch.equal(one.image, other.image)
         assert "negatives" not in one.details
         assert len({negative["class"] for negative in other.details["negatives"]}) == 9
+
+
+def test_an_images_negatives_are_drawn_by_its_own_generator(real, tiny_dit, tiny_clip):
+    method = Guided(prior=tiny_dit, scale=1.0, steps=1, terms=(concept(tiny_clip),))
+    maker = method.prepare(real, seed=4, images_per_class=2, device="cpu")
+    (loaded,) = maker.loaded
+    told = [made.details["negatives"] for made in maker.make(SLOTS[:2])]
+    for slot, own in zip(SLOTS, told, strict=False):
+        drawn = loaded.space.negatives(3, generator(4, "negatives", slot.key, slot.index))
+        assert own == [
+            {"class": loaded.space.keys[other], "phrase": loaded.space.phrases[other][phrase]}
+            for other, phrase in drawn
+        ]
+    assert told[0] != told[1]
+
+
+def test_a_term_looks_through_its_tiny_decoder(real, tiny_dit, tiny_clip, tiny_decoder, draw):
+    term = dataclasses.replace(concept(tiny_clip), tiny=tiny_decoder)
+    method = Guided(prior=tiny_dit, scale=1.0, steps=3, terms=(term,))
+    maker = method.prepare(real, seed=0, images_per_class=1, device="cpu")
+    push = maker.loaded[0].build(Targets(torch.zeros(2, dtype=torch.int64)), lambda step: None)
+    latents = torch.randn(2, 4, 8, 8, generator=draw)
+    tiny = partial(decode_tiny, load_tiny(tiny_decoder, "cpu", torch.float32))
+    torch.testing.assert_close(push.decode(latents), tiny(latents))
+    assert list(maker.weights) == [tiny_dit, tiny_clip, tiny_decoder]
+
+
+def test_images_are_complete_above_the_quantile_asked_for(real, tiny_dit, tiny_clip):
+    method = Guided(prior=tiny_dit, scale=1.0, steps=1, terms=(concept(tiny_clip, until=0.2),))
+    (loaded,) = method.prepare(real, seed=0, images_per_class=1, device="cpu").loaded
+    for bound, scores in zip(loaded.complete, loaded.space.real, strict=True):
+        assert (scores.mean(1) < bound).float().mean() == pytest.approx(0.2, abs=0.01)
 
 
 def test_random_images_are_real_ones_drawn_once(real):

@@ -274,6 +274,13 @@ def test_a_classifier_of_transformers_teaches_in_its_own_colours(real, tmp_path)
     assert torch.equal(made.image, (255 * (0.4 + 0.2 * noise).clamp(0, 1)).round().to(torch.uint8))
 
 
+def test_the_published_settings_are_the_defaults():
+    """The authors' recover script for ImageNet-1K: r_bn 0.01, first_bn_multiplier 10, lr 0.25, jitter 32."""
+    method = Sre2l(teacher="digits/teacher")
+    assert (method.iterations, method.rate, method.statistics, method.first) == (4000, 0.25, 0.01, 10.0)
+    assert (method.least_area, method.roll, method.classes_per_batch) == (0.08, (0, 32), 100)
+
+
 def test_the_teacher_is_on_record(real, quick, teacher):
     weights = ready(quick, real).weights
     assert list(weights) == [teacher] and len(weights[teacher]) == 64

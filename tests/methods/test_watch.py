@@ -12,7 +12,9 @@ from potstill.core.errors import PotstillError
 from potstill.core.progress import silent
 from potstill.data.digits import digits
 from potstill.data.real import RealData
+from potstill.distilled import Slot
 from potstill.methods.matching import Matching
+from potstill.methods.pruning import Pruning
 from potstill.methods.watch import Watch
 from potstill.objectives.distribution import DistributionMatching
 from potstill.run import distill
@@ -55,6 +57,25 @@ def test_looking_does_not_move_the_set(real: RealData, tmp_path: Path) -> None:
     looks = json.loads((tmp_path / "set" / "watch.json").read_text())
     assert [look["iteration"] for look in looks] == [2, 4]
     assert all(0 <= look["accuracy"] <= 1 and look["seconds"] > 0 for look in looks)
+
+
+def test_what_is_held_is_not_pruned_from_and_what_is_pruned_is_not_matched(real: RealData) -> None:
+    dm, prune = (
+        DistributionMatching(net="convnet-3-instance-w4"),
+        Pruning(teacher="digits/teacher", share=0.1, order="hardest"),
+    )
+    method = Matching(objective=dm, canvas=Pixels(size=16), watch=WATCH, prune=prune)
+    made = method.prepare(real, seed=0, images_per_class=4, device="cpu")
+    rest, held = WATCH.split(real)
+    chosen = prune.of(rest, "cpu")
+    assert len(chosen.train) == 60 and not set(chosen.train.ids) & set(held.ids)
+    assert list(chosen.train.ids) == [one for one in rest.train.ids if one in set(chosen.train.ids)], (
+        "old order"
+    )
+    assert torch.equal(made.matcher.real.pixels, chosen.train.pixels(None, 16))
+    slots = [Slot(key, index) for key in ("2", "5") for index in range(4)]
+    begun = Pixels(size=16).prepare(chosen, slots, seed=0, device="cpu")
+    assert torch.equal(made.surface.kept(slice(0, 8)), begun.kept(slice(0, 8)))
 
 
 def test_what_is_refused(real: RealData) -> None:

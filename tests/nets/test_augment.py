@@ -166,6 +166,17 @@ def test_cutmix_boxes_have_the_size_and_place_of_the_paper() -> None:
     assert abs(sum(areas) / count - sum(slow) / count) < 4 * spread
 
 
+def test_cutmix_mixes_a_share_of_batches() -> None:
+    images, shares, mixed = pictures(4, 8), torch.eye(4), 0
+    for seed in range(400):
+        changed, new = CutMix(probability=0.1)(images, shares, generator("share", seed))
+        mixed += changed is not images
+        assert changed is not images or new is shares
+    assert abs(mixed - 40) < 4 * math.sqrt(400 * 0.1 * 0.9)
+    always = CutMix()(images, shares, generator(3)), cutmix(images, shares, generator(3))
+    assert all(torch.equal(*pair) for pair in zip(*always, strict=True)), "at 1 nothing is drawn to decide it"
+
+
 def test_everything_together_is_repeatable_and_in_range() -> None:
     images, shares = pictures(10, 32), torch.eye(10)
     change = in_turn([PatchShuffle(), Crop(least_area=0.5), Flip(), CutMix()])

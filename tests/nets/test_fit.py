@@ -11,7 +11,7 @@ from potstill.core.progress import Step
 from potstill.core.seeds import generator
 from potstill.nets.augment import Crop, CutMix, Flip, PatchShuffle, in_turn
 from potstill.nets.fit import Training, View, batches, cross_entropy, fit
-from potstill.nets.optimiser import AdamW
+from potstill.nets.optimiser import AdamW, Sgd
 from potstill.nets.predict import predict
 from potstill.nets.schedule import Cosine
 from potstill.nets.spec import Net, build
@@ -156,6 +156,86 @@ def test_batches(count: int, batch: int, sizes: list[int]) -> None:
     parts = list(batches(count, batch, generator(0)))
     assert [len(part) for part in parts] == sizes
     assert sorted(torch.cat(parts).tolist()) == list(range(count))
+
+
+def test_the_loss_told_is_the_mean_over_images() -> None:
+    """Each image's loss is its row: 3, 3 and 2 rows of 8 have another mean of means."""
+    last = fit(
+        small(),
+        pictures(12)[:8],
+        LABELS[:8],
+        classes=4,
+        training=Training(epochs=1, batch=3),
+        generator=generator(0),
+        loss=lambda logits, view: 0 * logits.sum() + view.rows.float().mean(),
+    )
+    assert last == pytest.approx(3.5)
+
+
+def test_a_listener_sees_the_net_in_eval_mode_and_changes_nothing() -> None:
+    states, seen = [], []
+
+    def listen(done: int, module: nn.Module) -> None:
+        seen.append((done, module.training))
+
+    for listener in (None, listen):
+        module = small()
+        training = Training(epochs=3, batch=5)
+        fit(
+            module,
+            pictures(12),
+            LABELS,
+            classes=4,
+            training=training,
+            generator=generator(3),
+            after_epoch=listener,
+        )
+        states.append(module.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert seen == [(1, False), (2, False), (3, False)]
+
+
+def test_an_average_is_of_the_values_after_every_epoch() -> None:
+    """A plain mean of the first two, then 0.6 of what there was."""
+    module, kept = small(), []
+    fit(
+        module,
+        pictures(12),
+        LABELS,
+        classes=4,
+        training=Training(epochs=4, batch=5, rate=1e-2, average=0.6),
+        generator=generator(3),
+        after_epoch=lambda done, net: kept.append({k: v.clone() for k, v in net.state_dict().items()}),
+    )
+    for name, value in module.state_dict().items():
+        first, second, third, fourth = (one[name].double() for one in kept)
+        wanted = 0.6 * (0.6 * (first + second) / 2 + 0.4 * third) + 0.4 * fourth
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), wanted, rtol=1e-5, atol=1e-6)
+        else:
+            assert torch.equal(value, kept[-1][name])
+
+
+@pytest.mark.parametrize(
+    "settings", [Sgd(momentum=0.7, weight_decay=0.2), AdamW(weight_decay=0.2, betas=(0.5, 0.8))]
+)
+def test_three_steps_of_an_optimiser_are_its_equations(settings: Sgd | AdamW) -> None:
+    module = nn.Linear(3, 2, bias=False).double()
+    start = torch.randn(2, 3, generator=generator("start"), dtype=torch.float64)
+    module.weight.data.copy_(start)
+    optimiser, wanted, first, second = settings.build(module, 0.1), start.clone(), 0.0, 0.0
+    for number in range(1, 4):
+        slope = torch.randn(2, 3, generator=generator("slope", number), dtype=torch.float64)
+        module.weight.grad = slope.clone()
+        optimiser.step()
+        if isinstance(settings, Sgd):
+            first = 0.7 * first + slope + 0.2 * wanted
+            wanted = wanted - 0.1 * first
+        else:
+            first, second = 0.5 * first + 0.5 * slope, 0.8 * second + 0.2 * slope**2
+            ahead, size = first / (1 - 0.5**number), (second / (1 - 0.8**number)).sqrt() + 1e-8
+            wanted = (1 - 0.1 * 0.2) * wanted - 0.1 * ahead / size
+    torch.testing.assert_close(module.weight.data, wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_mixed_shares_mix_the_losses() -> None:

@@ -95,6 +95,10 @@ def test_cutout_empties_half_a_side() -> None:
     changed = siamese.cutout(torch.ones(2, 3, 16, 16), numbers([0.5, 0.0], [0.5, 0.0]))
     assert (changed[0, 0] == 0).sum() == 64
     assert (changed[1, 0, :4, :4] == 0).all() and (changed[1, 0] == 0).sum() == 16
+    last = siamese.cutout(torch.ones(1, 3, 16, 16), numbers([0.999], [0.999]))
+    assert (last[0, 0, 12:, 12:] == 0).all() and (last[0, 0] == 0).sum() == 16, (
+        "DSA: even squares reach the rim"
+    )
 
 
 def test_flip_and_scale_and_rotation_against_known_pictures() -> None:
@@ -110,6 +114,19 @@ def test_flip_and_scale_and_rotation_against_known_pictures() -> None:
     other = ndimage.rotate(smooth[0].numpy(), -15, axes=(2, 1), reshape=False, order=1)
     inner = (slice(None), slice(8, 25), slice(8, 25))
     assert min(np.abs(turned[inner] - found[inner]).max() for found in (by_scipy, other)) < 0.01
+
+
+@pytest.mark.parametrize(("across", "down"), [(0.0, 1.0), (1.0, 0.0), (0.4, 0.9)])
+def test_scale_takes_each_axis_by_its_own_factor(across: float, down: float) -> None:
+    """Of the picture of its own coordinates every pixel is multiplied: from 1 / 1.2 to 1.2."""
+    places = (2 * torch.arange(33) + 1) / 33 - 1
+    x = torch.stack((places.expand(33, 33), places[:, None].expand(33, 33)))[None]
+    factors = [1 / 1.2 + draw * (1.2 - 1 / 1.2) for draw in (across, down)]
+    assert min(factors) >= 0.8333 and max(factors) <= 1.2
+    found = siamese.scale(x, numbers([across], [down]))
+    inner = (slice(None), slice(None), slice(4, 29), slice(4, 29))
+    wanted = x * torch.tensor(factors)[None, :, None, None]
+    torch.testing.assert_close(found[inner], wanted[inner], rtol=1e-4, atol=1e-5)
 
 
 def test_it_works_on_normalised_pixels() -> None:

@@ -3,15 +3,19 @@
 Trajectories are compared with those of experts: tests/objectives/test_trajectory.py.
 """
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.data.real import RealData
+from potstill.nets.spec import Net, build
 from potstill.objectives import MATCHINGS, Matcher
 
 SIZE, IPC = 8, 2
@@ -129,3 +133,58 @@ def test_numbers_out_of_range_are_named(settings: tuple[str, str, int]) -> None:
 def test_uneven_classes_are_refused(name: str, few: RealData) -> None:
     with pytest.raises(PotstillError, match="equally many images"):
         ready(name, few).loss(noise().requires_grad_(), torch.tensor([0, 0, 0, 1, 2, 2]), 0)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_flip_comes_only_where_the_data_allow_it(name: str, few: RealData) -> None:
+    def losses(real: RealData, operations: tuple[str, ...]) -> list[float]:
+        matcher, found = ready(name, real, operations=operations, batch=20), []
+        for iteration in range(4):
+            matcher.begin(iteration)
+            found.append(matcher.loss(noise().requires_grad_(), LABELS, 0).item())
+        return found
+
+    assert not few.mirror
+    assert losses(few, ("flip",)) == losses(few, ())
+    assert losses(replace(few, mirror=True), ("flip",)) != losses(few, ())
+
+
+@pytest.mark.parametrize("name", ["gradient", "distribution"])
+def test_every_iteration_has_a_new_random_net(name: str, few: RealData) -> None:
+    matcher: Any = ready(name, few)
+    for iteration in (0, 1, 7):
+        matcher.begin(iteration)
+        wanted = build(Net.parse("convnet-3-instance-w4"), 3, SIZE, generator(0, "net", iteration))
+        for value, other in zip(matcher.net.parameters(), wanted.parameters(), strict=True):
+            assert torch.equal(value, other)
+
+
+def apart(net: Any, few: RealData, images: Tensor) -> Tensor:
+    """Squared distances of class means in float64, each side in one batch."""
+    rows = torch.cat([few.train.of_class(label) for label in range(3)])
+    wanted = net.embed(few.train.pixels(rows, SIZE).double() / 255).unflatten(0, (3, -1)).mean(1)
+    found = net.embed(images.double()).unflatten(0, (3, IPC)).mean(1)
+    return (wanted - found).square().sum()
+
+
+@torch.no_grad()
+def test_batchnorm_is_in_training_mode_for_distributions(few: RealData) -> None:
+    matcher: Any = ready("distribution", few, net="convnet-3-w4", operations=())
+    twin = copy.deepcopy(matcher.net).double().train()
+    found = matcher.loss(noise(), LABELS, 0)
+    assert found.item() == pytest.approx(apart(twin, few, noise()).item(), rel=1e-3)
+    assert found.item() != pytest.approx(apart(twin.eval(), few, noise()).item(), rel=0.1)
+
+
+def test_batchnorm_is_in_evaluation_mode_for_idm(few: RealData) -> None:
+    """After a training: its statistics are used and not moved, and labels count by its accuracy."""
+    matcher: Any = ready("idm", few, net="convnet-3-w4", batch_net=600, operations=(), nets=1)
+    matcher.learn(noise, LABELS, 0)
+    twin = copy.deepcopy(matcher.seen.net).double().eval()
+    with torch.no_grad():
+        found = matcher.loss(noise(), LABELS, 0).item()
+        naming = functional.cross_entropy(twin(noise().double()), LABELS).item() * 3
+        wanted = apart(twin, few, noise()).item() + 0.5 * 100 * matcher.seen.accuracy * naming
+    assert matcher.seen.accuracy > 0 and found == pytest.approx(wanted, rel=1e-3)
+    for (name, value), kept in zip(matcher.seen.net.named_buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(value.double(), kept.double(), msg=name)

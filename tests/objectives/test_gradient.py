@@ -1,5 +1,7 @@
 """Gradients by class against one backward pass a class; the distance; what an iteration draws."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
+from potstill.nets.siamese import Siamese
 from potstill.nets.spec import Net, build
 from potstill.objectives.gradient import GradientMatching, apart, class_gradients, weighed
 
@@ -113,3 +116,31 @@ def test_training_between_steps_is_sgd_on_the_synthetic_images(few) -> None:
     matcher.learn(lambda: pictures, labels, 1)
     assert all(torch.equal(value, after[name]) for name, value in matcher.net.named_parameters()), "the last"
     assert all(value.grad is None for value in matcher.net.parameters())
+
+
+@pytest.mark.parametrize("operations", [(), ("color", "crop")])
+def test_training_between_steps_takes_epochs_of_batches(few, operations: tuple[str, ...]) -> None:
+    """Written out: each batch's own gradient, each image changed by itself, other draws at every step."""
+    method = GradientMatching(
+        net="convnet-3-instance-w4", outer=3, inner=2, rate_net=0.5, batch_net=4, operations=operations
+    )
+    matcher = method.prepare(few, images_per_class=2, size=16, seed=0, device="cpu")
+    matcher.begin(5)
+    pictures, labels = (
+        torch.rand(6, 3, 16, 16, generator=generator("p")),
+        torch.arange(3).repeat_interleave(2),
+    )
+    twin, change = copy.deepcopy(matcher.net).train(), Siamese(operations=operations)
+    for step in range(2):
+        matcher.learn(lambda: pictures, labels, step)
+        draws = generator(0, "train", 5, step)
+        for _ in range(2):
+            for rows in torch.randperm(6, generator=draws).split(4):
+                seen = change(pictures[rows], labels[rows], draws)[0] if operations else pictures[rows]
+                loss = functional.cross_entropy(twin(seen), labels[rows])
+                slopes = torch.autograd.grad(loss, list(twin.parameters()))
+                with torch.no_grad():
+                    for value, slope in zip(twin.parameters(), slopes, strict=True):
+                        value -= 0.5 * slope
+        for value, wanted in zip(matcher.net.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-5)

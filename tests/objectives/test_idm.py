@@ -1,5 +1,8 @@
 """IDM's queue is bounded and outlives a kill; labels count by as much as the net is right."""
 
+import copy
+import dataclasses
+
 import torch
 from torch.nn import functional
 
@@ -58,6 +61,29 @@ def test_training_on_real_images_makes_a_net_better(few: RealData) -> None:
         pixels = few.train.pixels(range(0, 1200, 10), 16).float() / 255
         right = (best.net.eval()(pixels).argmax(1) == few.train.labels[::10]).float().mean().item()
     assert right > 0.6
+
+
+def test_a_training_is_sgd_with_momentum_and_decay_from_rest(few: RealData) -> None:
+    """Written out in float64: v <- 0.9 v + g + 0.0005 w and w <- w - rate v."""
+    matcher = ready(few, dataclasses.replace(SMALL, steps=4, trained=1, rate_net=0.5, batch_net=48))
+    matcher.begin(0)
+    (queued,) = matcher.taught
+    twin = copy.deepcopy(queued.net).double().train()
+    for turn in range(2):
+        matcher.begin(turn)
+        matcher.taught = [queued]
+        matcher.learn(images, LABELS, 0)
+        draws, speeds = generator(0, "train", turn, 0), [0.0] * len(list(twin.parameters()))
+        for _ in range(4):
+            pictures, labels = matcher.real.any(48, draws)
+            loss = functional.cross_entropy(twin(pictures.double()), labels)
+            slopes = torch.autograd.grad(loss, list(twin.parameters()))
+            with torch.no_grad():
+                for place, (value, slope) in enumerate(zip(twin.parameters(), slopes, strict=True)):
+                    speeds[place] = 0.9 * speeds[place] + slope + 5e-4 * value
+                    value -= 0.5 * speeds[place]
+    for value, wanted in zip(queued.net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(value.double(), wanted, rtol=2e-4, atol=2e-5)
 
 
 def test_the_queue_outlives_the_process(few: RealData) -> None:

@@ -14,7 +14,7 @@ from potstill.core.seeds import generator
 from potstill.core.settings import to_plain
 from potstill.data.real import Classes, RealData, tensor_split
 from potstill.nets.augment import unchanged
-from potstill.nets.siamese import OPERATIONS
+from potstill.nets.siamese import OPERATIONS, Siamese
 from potstill.nets.spec import Net, build
 from potstill.objectives.experts import BUFFER, Contents, Experts, file_name, images_of
 from potstill.objectives.trajectory import TrajectoryMatching, constant_memory, full_unroll
@@ -189,6 +189,27 @@ def test_both_unrolls_agree_on_one_step(real, buffer):
             found.append(gradients(ready(settings, real, rate=0.3, iteration=iteration), pictures()))
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("unroll", ["full", "constant"])
+def test_each_step_is_sgd_on_its_batch_changed_by_its_own_draw(real, buffer, unroll):
+    settings = dataclasses.replace(SHORT, buffer=buffer, operations=("color", "crop"), unroll=unroll)
+    matcher, images = ready(settings, real, seed=2, rate=0.3, iteration=4), pictures()
+    start, target = ({name: value.double() for name, value in one.items()} for one in matcher._stretch())
+    student, rows = net().double(), matcher._rows(6)
+    student.load_state_dict(start, strict=False)
+    optimiser = torch.optim.SGD(student.parameters(), lr=0.3)
+    for number in range(4):
+        chosen, draw = next(rows), generator(2, "trajectory", "change", 4, number)
+        changed, labels = Siamese(operations=("color", "crop"))(images[chosen], LABELS[chosen], draw)
+        optimiser.zero_grad()
+        functional.cross_entropy(student(changed), labels).backward()
+        optimiser.step()
+    ends = dict(student.named_parameters())
+    left, way = (
+        sum((one[name] - target[name]).square().sum().item() for name in target) for one in (ends, start)
+    )
+    assert matcher.loss(images.requires_grad_(), LABELS, 0).item() == pytest.approx(left / way, rel=1e-9)
 
 
 def most_saved(unroll, steps):

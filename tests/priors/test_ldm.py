@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from potstill.canvas.chain import Chain, chained
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.guidance import Targets, guided
@@ -214,3 +215,15 @@ def test_the_gradient_of_pixels_reaches_latents_through_the_codes(prior):
     unquantised = prior.vae.decode(codes, force_not_quantize=True).sample / 2 + 0.5
     (expected,) = torch.autograd.grad(unquantised.square().sum(), codes)
     torch.testing.assert_close(slope, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_chain_mixes_in_the_quantised_latents(prior):
+    """With a silent network the residual alone is left: sqrt(alpha_bar_0) times the nearest codes."""
+    prior.predict = lambda x_t, t, condition: torch.zeros_like(x_t)
+    z, told = normal(2, 3, 8, 8).requires_grad_(), prior.condition(requests("dog", "cat"))
+    found = chained(prior, z, told, normal(2, 3, 8, 8, seed=1), Chain(prior="", steps=4))
+    gain = prior.alpha_bar(torch.tensor(0)) ** 0.5
+    torch.testing.assert_close(found, gain * prior.quantise(z), rtol=1e-5, atol=1e-5)
+    assert (prior.quantise(z) - z).abs().max() > 0.1, "the codes are far from the latents"
+    (slope,) = torch.autograd.grad(found.sum(), z)
+    torch.testing.assert_close(slope, torch.full_like(z, gain), rtol=1e-5, atol=1e-5)

@@ -247,6 +247,23 @@ def test_the_variance_bound_of_the_last_step_is_the_likelihood_of_8_bits(draw):
     assert found.item() == pytest.approx(sum(nats) / 6 / math.log(2), rel=1e-4)
 
 
+@pytest.mark.parametrize("t", [0, 500])
+def test_the_variance_bound_trains_the_variance_alone(t, draw):
+    raw, x0, clean, x_t = torch.randn(4, 3, 4, 2, 2, generator=draw)
+    raw, x0 = raw.requires_grad_(), x0.requires_grad_()
+    table = variance_table(torch.linspace(1e-4, 0.02, 1000))
+    bound = variance_bound(raw, x0, clean, x_t, torch.full((3,), t), table).sum()
+    of_raw, of_x0 = torch.autograd.grad(bound, (raw, x0), allow_unused=True)
+    assert of_raw.abs().sum() > 0 and of_x0 is None
+
+
+def test_the_published_settings_are_the_defaults():
+    tuning = Minimax(prior="")
+    assert (tuning.representative, tuning.diverse, tuning.memory) == (0.002, 0.008, 64)
+    assert (tuning.epochs, tuning.batch, tuning.rate) == (8, 8, 1e-3)
+    assert (tuning.dropped, tuning.average) == (0.1, 0.9999)
+
+
 def batch_of(prior, draw, n=6):
     labels = torch.randint(3, (n,), generator=draw)
     clean = torch.randn(n, *prior.latent_shape, generator=draw)

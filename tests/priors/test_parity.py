@@ -160,6 +160,15 @@ def test_an_images_condition_is_its_own(prior, real):
         assert torch.equal(one[2:3], other)
 
 
+def test_unclip_is_told_a_class_name_up_to_its_first_comma(tiny_unclip, real):
+    prior = Prior.from_pretrained(tiny_unclip)
+    texts = []
+    for name in ("tench, Tinca tinca", "tench", "tench Tinca tinca"):
+        request = Request("4", name, torch.Generator().manual_seed(0), real.train, [0])
+        texts.append(prior.condition([request]).values["text"])
+    assert torch.equal(texts[0], texts[1]) and not torch.equal(texts[0], texts[2])
+
+
 def test_a_dit_knows_imagenet_by_wordnet_id(tiny_dit):
     prior = Prior.from_pretrained(tiny_dit)
     prior.labels = {}
