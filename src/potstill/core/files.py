@@ -28,11 +28,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-    except (
-        OSError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:  # torch and safetensors have errors of their own
+    except (OSError, RuntimeError, SafetensorError) as error:  # the last two are torch's and safetensors'
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise PotstillError(f"cannot write {path}: {getattr(reason, 'strerror', None) or reason}") from error
 

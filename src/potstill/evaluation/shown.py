@@ -20,7 +20,8 @@ class Shown:
 
     every: the share of images that show every concept: each scores at least what 95 per cent of real images of the
     class reach. score: the mean cosine to the concepts. spread: the mean of 1 - cosine over pairs of images of a class,
-    None for one image a class. right: the share that the teacher names right; sure: its mean confidence.
+    None for one image a class. right: the share that the teacher names right; sure: its mean confidence in
+    an image's own class.
     """
 
     every: float
