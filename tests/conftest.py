@@ -1,9 +1,13 @@
 """Fixtures that many tests share: the tiny world's folders, made once a session."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's background job ignores it, and so would children
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

@@ -1,7 +1,10 @@
 """Experts on disk: what a snapshot is, going on after SIGKILL to the same bits, and what is refused."""
 
 import dataclasses
+import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,12 +12,14 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from potstill.buffers import make_buffer
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, sha256, write_json
+from potstill.core.lock import alone
 from potstill.core.seeds import generator
 from potstill.data.real import Classes, RealData, empty_split, tensor_split
 from potstill.nets.fit import batches
@@ -166,6 +171,27 @@ def test_a_folder_of_other_experts_is_refused(made, real):
         with pytest.raises(PotstillError, match=rf"is that of other experts \({told}\): name another folder"):
             make_buffer(data, buffer.folder, experts, seed=seed)
     assert files(buffer.folder) == kept
+
+
+def test_other_images_of_the_same_names_are_refused(made, real, tmp_path):
+    buffer, _ = made
+    other = dataclasses.replace(
+        real, train=dataclasses.replace(real.train, read=lambda row: Image.new("RGB", (8, 8)))
+    )
+    with pytest.raises(PotstillError, match=r"that of other experts \(images\)"):
+        make_buffer(other, buffer.folder, SHORT)
+    shutil.copytree(buffer.folder, tmp_path / "older")
+    names = json.dumps([list(real.train.ids), real.train.labels.tolist()])
+    plain = read_json(buffer.folder / BUFFER) | {"images": hashlib.sha256(names.encode()).hexdigest()}
+    write_json(tmp_path / "older" / BUFFER, plain)
+    opened = make_buffer(real, tmp_path / "older", SHORT, on_step=lambda step: pytest.fail("trained again"))
+    assert opened.fingerprint == buffer.fingerprint, "as made before pixels were told"
+
+
+def test_a_folder_that_is_being_filled_is_left_alone(real, tmp_path):
+    with alone(tmp_path), pytest.raises(PotstillError, match="is being filled by process"):
+        make_buffer(real, tmp_path, SHORT)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_read_is_named(made, tmp_path):

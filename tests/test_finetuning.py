@@ -19,8 +19,10 @@ from PIL import Image
 from support import tiny
 from typer.testing import CliRunner
 
+from potstill import finetuning
 from potstill.cli import app
 from potstill.core.errors import PotstillError
+from potstill.core.lock import alone
 from potstill.core.progress import Step
 from potstill.data import load
 from potstill.data.real import RealData
@@ -127,9 +129,32 @@ def test_a_folder_of_another_priors_weights_is_refused(base: str, tuned: Path, t
     assert before.metrics == metrics, "as finished before weights were kept"
 
 
+def test_other_images_of_the_same_names_are_refused(base: str, tuned: Path, tmp_path: Path) -> None:
+    real = few()
+    black = replace(real.train, read=lambda row: Image.new("RGB", real.train.read(row).size))
+    with pytest.raises(PotstillError, match="holds a prior of other settings or data"):
+        finetune(replace(real, train=black), tuned, short(base))
+    older = shutil.copytree(tuned, tmp_path / "older")
+    metrics = json.loads((older / "metrics.json").read_text())
+    metrics["identity"] = finetuning._identity(real, short(base), pixels=False)
+    (older / "metrics.json").write_text(json.dumps(metrics))
+    (before,) = finetune(real, older, short(base), on_step=lambda step: pytest.fail("trained again"))
+    assert before.metrics == metrics, "as finished before pixels were told"
+
+
+def test_a_folder_that_is_being_filled_is_left_alone(base: str, tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(PotstillError, match="is being filled by process"):
+        finetune(few(), tmp_path, short(base))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"rate": 0.0}, "rate must be positive, .* not 0.0, 0.002, 0.008"),
+        ({"rate": float("nan")}, "rate must be positive"),
+        ({"representative": -1.0}, "at least 0"),
+        ({"diverse": float("inf")}, "all of them finite"),
         ({"epochs": 0}, "at least 1"),
         ({"groups": 0}, "at least 1"),
         ({"average": 1.0}, r"in \[0, 1\)"),

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from potstill.cli import app
 from potstill.core.errors import PotstillError
+from potstill.core.lock import alone
 from potstill.core.seeds import generator
 from potstill.data import load
 from potstill.data.real import Classes, RealData
@@ -122,6 +123,11 @@ def test_labels_are_asked_of_a_sound_teacher_for_protocols_that_read_them(
     assert made.teacher_accuracy == pytest.approx(0.98, abs=0.02)
     held = ViewLabels.load(mine, DistilledSet.load(mine).images(), few.classes.keys)
     assert held.teacher_accuracy == made.teacher_accuracy
+    with alone(mine), pytest.raises(PotstillError, match=f"{mine} is being filled by process"):
+        label_set(mine, few, teacher_classes="data", **fkd)
+    distill(Random(), few.select(["3"]), tmp_path / "one", name="one", images_per_class=1)
+    with pytest.raises(PotstillError, match="at least two classes"):
+        label_set(tmp_path / "one", few.select(["3"]), **fkd)
     with pytest.raises(PotstillError, match="protocol rded@1 reads no stored labels. Allowed: fkd@1"):
         label_set(mine, few, protocol=PROTOCOLS["rded@1"], teacher="digits/teacher")
     assert Path(made.file).stat().st_size == made.bytes, "good labels are left as they are"

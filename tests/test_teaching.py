@@ -13,6 +13,7 @@ import torch
 
 from potstill import teaching
 from potstill.core.errors import PotstillError
+from potstill.core.lock import alone
 from potstill.core.seeds import generator
 from potstill.data import load
 from potstill.data.real import Classes, RealData, empty_split, tensor_split
@@ -83,6 +84,18 @@ def test_a_teacher_of_other_images_of_the_same_names_is_refused(tmp_path: Path) 
     config = json.loads((tmp_path / "config.json").read_text()) | {"metrics": older}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert teach(other, tmp_path, short).metrics == older, "an older teacher does not know its pixels"
+
+
+def test_a_folder_that_is_being_filled_is_left_alone(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(PotstillError, match="is being filled by process"):
+        teach(load("digits"), tmp_path, SHORT)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, float("nan"), float("inf")])
+def test_a_rate_out_of_range_is_named(tmp_path: Path, rate: float) -> None:
+    with pytest.raises(PotstillError, match=f"rate of training must be positive and finite, not {rate}"):
+        teach(load("digits"), tmp_path, Teaching(net=SHORT.net, rate=rate))
 
 
 def test_what_is_done_to_the_images() -> None:

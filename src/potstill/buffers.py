@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import sha256, write_json, write_whole
+from potstill.core.lock import alone
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.seeds import generator
 from potstill.core.settings import to_plain
@@ -27,6 +28,7 @@ from potstill.objectives.experts import (
     Values,
     file_name,
     images_of,
+    of_these_images,
     read_contents,
 )
 from potstill.run.shards import versions
@@ -50,7 +52,12 @@ def make_buffer(
     number of threads); a finished buffer is opened. Raises PotstillError where `out` holds experts of other settings
     or data, and where training diverges.
     """
-    contents = _begun(out, _wanted(real, experts, seed))
+    with alone(out):
+        return _made(real, out, _wanted(real, experts, seed), device, on_step)
+
+
+def _made(real: RealData, out: Path, wanted: Contents, device: str, on_step: OnStep) -> Buffer:
+    contents, experts = _begun(out, wanted, real), wanted.experts
     missing = [
         index
         for index in range(experts.count)
@@ -82,12 +89,14 @@ def _wanted(real: RealData, experts: Experts, seed: int) -> Contents:
     )
 
 
-def _begun(out: Path, wanted: Contents) -> Contents:
+def _begun(out: Path, wanted: Contents, real: RealData) -> Contents:
     """What the folder already holds of the buffer wanted."""
     if not (out / BUFFER).is_file():
         write_json(out / BUFFER, to_plain(wanted))
         return wanted
     found = read_contents(out)
+    if of_these_images(found, real):
+        wanted = replace(wanted, images=found.images)
     names = [one.name for one in fields(Contents) if one.name not in ("versions", "files")]
     other = [name for name in names if getattr(found, name) != getattr(wanted, name)]
     if other:

@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from potstill.bundled import resolve
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, sha256, write_json, write_text
+from potstill.core.lock import alone
 from potstill.core.processes import Processes
 from potstill.core.progress import OnStep, Step, silent
 from potstill.core.seeds import generator
@@ -70,12 +72,26 @@ def finetune(
     other = GROUPS if tuning.groups is None else INDEX
     if (out / other).is_file():
         raise PotstillError(f"{out / other}: this folder holds another kind of fine-tuning: name another")
-    begun = cache(lambda: Prior.from_pretrained(tuning.prior).fingerprint)
-    if tuning.groups is None:
-        return (_tuned(real, out, tuning, processes, begun, on_step),)
+    with alone(out) if processes.first else nullcontext():
+        begun = cache(lambda: Prior.from_pretrained(tuning.prior).fingerprint)
+        if tuning.groups is None:
+            return (_tuned(real, out, tuning, processes, begun, on_step),)
+        return _grouped(real, out, tuning, tuning.groups, processes, begun, on_step)
+
+
+def _grouped(
+    real: RealData,
+    out: Path,
+    tuning: Minimax,
+    count: int,
+    processes: Processes,
+    begun: Callable[[], str],
+    on_step: OnStep,
+) -> tuple[Tuned, ...]:
+    """A folder for every `count` classes, and the index of them all."""
     keys, made = real.classes.keys, []
-    for place, first in enumerate(range(0, len(keys), tuning.groups)):
-        own = real.select(keys[first : first + tuning.groups])
+    for place, first in enumerate(range(0, len(keys), count)):
+        own = real.select(keys[first : first + count])
         made.append(_tuned(own, out / f"{place:03d}", tuning, processes, begun, on_step))
     hashes = [sha256(one.folder / "transformer") for one in made]
     listed = tuple(
@@ -96,9 +112,9 @@ def _tuned(
     on_step: OnStep,
 ) -> Tuned:
     """One folder; `begun` gives the fingerprint of the weights that training sets out from."""
-    identity = _identity(real, tuning)
     if (out / INDEX).is_file():
-        return _finished(out, real, identity, begun)
+        return _finished(out, real, tuning, begun)
+    identity = _identity(real, tuning)
     started = time.perf_counter()
     prior = Prior.from_pretrained(tuning.prior, device=processes.device)
     if not isinstance(prior, DiT):
@@ -177,20 +193,22 @@ def _write(prior: DiT, out: Path, source: str, card: str, metrics: Mapping[str, 
     (out / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _identity(real: RealData, tuning: Minimax) -> str:
+def _identity(real: RealData, tuning: Minimax, *, pixels: bool = True) -> str:
+    """What decides a prior beside the weights it begins from; earlier ones told images by ids, without `pixels`."""
     told = {
         "tuning": to_plain(tuning),
         "classes": list(real.classes.keys),
         "images": list(real.train.ids),
         "labels": real.train.labels.tolist(),
         "mirror": real.mirror,
+        **({"data": real.train.fingerprint(real.size).hex()} if pixels else {}),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _finished(out: Path, real: RealData, identity: str, begun: Callable[[], str]) -> Tuned:
+def _finished(out: Path, real: RealData, tuning: Minimax, begun: Callable[[], str]) -> Tuned:
     metrics = read_json(out / METRICS) if (out / METRICS).is_file() else {}
-    if metrics.get("identity") != identity:
+    if metrics.get("identity") not in [_identity(real, tuning, pixels=told) for told in (True, False)]:
         raise PotstillError(f"{out} holds a prior of other settings or data: name another folder")
     if "weights" in metrics and metrics["weights"] != begun():
         raise PotstillError(f"{out} holds a prior that began from other weights: name another folder")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from potstill.core.errors import PotstillError
 from potstill.core.fingerprint import fingerprint
+from potstill.core.lock import alone
 from potstill.core.progress import OnStep, silent
 from potstill.data.real import RealData
 from potstill.distilled import DistilledSet
@@ -50,8 +51,8 @@ def label_set(
 
     The teacher is first asked about the real test images, as by `evaluate_set`, and its accuracy is kept with the
     labels. A killed run goes on with the blocks of epochs that are missing; `on` are the processes that ask the teacher
-    (None: this one). Raises PotstillError for a protocol that reads no stored labels, without a teacher of the set's
-    size, and for one that is not fit to teach.
+    (None: this one). Raises PotstillError for a protocol that reads no stored labels, for one class, without a
+    teacher of the set's size, and for one that is not fit to teach.
     """
     distilled = DistilledSet.load(folder)
     images, labels = distilled.examples(real.classes.keys)
@@ -65,6 +66,8 @@ def label_set(
         mirror=real.mirror,
     )
     plan = _plan(protocol, setting)
+    if len(real.classes) < 2:
+        raise PotstillError("labels need at least two classes: of one a teacher has nothing to tell")
     if teacher is None:
         raise PotstillError("labels need a teacher: name one with --teacher")
     test = centre(real.test.pixels(None, plan.test_side), setting.size), real.test.labels
@@ -87,9 +90,10 @@ def label_set(
     )
     keep = folder / "labels.partial" / header.digest
     asked = images, labels, stored.module, header, plan.changes
-    made = make(*asked, keep=keep, device=device, on=on, on_step=on_step)
-    replace(made, teacher_accuracy=known).save(folder)
-    shutil.rmtree(folder / "labels.partial", ignore_errors=True)
+    with alone(folder):
+        made = make(*asked, keep=keep, device=device, on=on, on_step=on_step)
+        replace(made, teacher_accuracy=known).save(folder)
+        shutil.rmtree(folder / "labels.partial", ignore_errors=True)
     views, taken = header.epochs * len(images), (folder / FILE).stat().st_size
     smaller = views * published_bytes(len(real.classes)) / taken
     return Labelling(str(folder / FILE), views, taken, smaller, known)

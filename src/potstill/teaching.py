@@ -9,6 +9,7 @@ from typing import Any
 
 from potstill.core.errors import PotstillError
 from potstill.core.files import write_text
+from potstill.core.lock import alone
 from potstill.core.progress import OnStep, silent
 from potstill.core.seeds import generator
 from potstill.core.settings import to_plain
@@ -71,9 +72,16 @@ def teach(
     Raises PotstillError where `out` holds a teacher of other settings or data.
     """
     size = teaching.size or real.size
+    with alone(out):
+        if (out / CONFIG).is_file():
+            return _finished(out, real, teaching, size)
+        return _trained(real, out, teaching, size, device, on_step)
+
+
+def _trained(
+    real: RealData, out: Path, teaching: Teaching, size: int, device: str, on_step: OnStep
+) -> StoredNet:
     identity = _identity(real, teaching, size)
-    if (out / CONFIG).is_file():
-        return _finished(out, real, teaching, size)
     started = time.perf_counter()
     module = build(teaching.net, len(real.classes), size, generator(teaching.seed, "teacher", "start")).to(
         device

@@ -107,8 +107,8 @@ def test_distill_evaluate_compare_report(made, tmp_path):
     assert len(told["runs"]) == 2 and told["settings"] == {"training.epochs": 2}
     compared = potstill("compare", made)
     assert compared.returncode == 0 and "random" in compared.stdout
-    page = tmp_path / "report.html"
-    assert potstill("report", made, "--out", page).returncode == 0
+    page = tmp_path / "[bold]report.html"
+    assert potstill("report", made, "--out", page).stdout == f"{page}\n"
     assert page.read_text().startswith("<!doctype html>")
 
 

@@ -1,6 +1,7 @@
 """The artefact: what is written can be read, verified, resumed and opened by other tools."""
 
 import json
+from pathlib import Path
 
 import datasets
 import pytest
@@ -124,7 +125,10 @@ def test_a_damaged_set_is_refused_and_mended(tmp_path, how, lost):
         assert again.read_bytes() == one.read_bytes()
 
 
-def test_images_kept_as_floats_are_mended_too(tmp_path):
+@pytest.mark.parametrize(
+    "harm", [lambda file: file.write_bytes(b"other"), Path.unlink], ids=["other", "gone"]
+)
+def test_images_kept_as_floats_are_mended_too(tmp_path, harm):
     def filled():
         writer = Writer(tmp_path, manifest())
         missing = writer.missing
@@ -133,7 +137,7 @@ def test_images_kept_as_floats_are_mended_too(tmp_path):
         return len(missing), writer.finish()
 
     filled()
-    (tmp_path / "images.safetensors").write_bytes(b"other")
+    harm(tmp_path / "images.safetensors")
     with pytest.raises(PotstillError, match="images.safetensors.*again mends the set"):
         DistilledSet.load(tmp_path).examples(KEYS)
     made, mended = filled()

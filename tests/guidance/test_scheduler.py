@@ -242,7 +242,10 @@ def test_a_second_run_starts_anew(tiny_dit, encoder):
     assert torch.equal(*images)
 
 
-def test_a_look_that_needs_the_denoiser_is_refused(tiny_dit, encoder):
+def test_a_term_that_needs_the_denoiser_is_refused(tiny_dit, encoder):
     pipe = DiTPipeline.from_pretrained(tiny_dit)
-    with pytest.raises(PotstillError, match="look 'full'"):
-        inform(pipe.scheduler, PRIORS["DiTPipeline"](pipe), [term(encoder, 2, look="full")])
+    for needing in (term(encoder, 2, look="full"), ClassifierFree(2.0)):
+        with pytest.raises(
+            PotstillError, match="guidance and look 'full' run: use a pipeline's own guidance_scale"
+        ):
+            inform(pipe.scheduler, PRIORS["DiTPipeline"](pipe), [needing])

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from potstill.cli import (
     buffer,
@@ -40,7 +40,7 @@ app = typer.Typer(
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        out_console.print(f"potstill {version('potstill')}", highlight=False)
+        out_console.print(f"potstill {version('potstill')}")
         raise typer.Exit
 
 
@@ -85,5 +85,5 @@ def main() -> None:
     try:
         app()
     except PotstillError as error:
-        err_console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        err_console.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
         sys.exit(2)

@@ -142,7 +142,7 @@ def concepts_edit(
         session.bank.select(real.classes.keys)
         seen = Seen(Encoder.from_pretrained(encoder, device=device), real)
     with EditServer(Actions(session, seen), port) as server:
-        out_console.print(server.url, markup=False, highlight=False, soft_wrap=True)
+        out_console.print(server.url, soft_wrap=True)
         _tell("this address lets its bearer edit the bank; Ctrl-C ends")
         try:
             if not no_open:
@@ -221,4 +221,4 @@ def _report(found: Retrieved, out: Path, of: int, as_json: bool) -> None:
 
 
 def _tell(text: str) -> None:
-    err_console.print(text, markup=False, highlight=False, soft_wrap=True)
+    err_console.print(text, soft_wrap=True)

@@ -134,4 +134,4 @@ def _write(drawn: "Figure", out: Path) -> None:
     from potstill.report.figures import save
 
     for file in save(drawn, out):
-        out_console.print(str(file), highlight=False, soft_wrap=True)
+        out_console.print(str(file), soft_wrap=True)

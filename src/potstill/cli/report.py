@@ -23,4 +23,4 @@ def report(
     for folder in sets:
         DistilledSet.load(folder)
     files = [file for folder in sets for file in sorted((folder / "evaluations").glob("*.json"))]
-    out_console.print(str(page(sets, files, out, title=title, figures=figures or ())), highlight=False)
+    out_console.print(str(page(sets, files, out, title=title, figures=figures or ())), soft_wrap=True)

@@ -27,7 +27,9 @@ from potstill.core.settings import to_plain
 LOGGED = 30.0
 """Seconds between two lines of progress in a log."""
 
-out_console, err_console = Console(emoji=False), Console(emoji=False, stderr=True)
+out_console, err_console = (
+    Console(emoji=False, markup=False, highlight=False, stderr=stderr) for stderr in (False, True)
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Data = Annotated[
@@ -88,7 +90,7 @@ def progress() -> Iterator[OnStep]:
             if not err_console.is_terminal and time.monotonic() - logged > LOGGED:
                 logged = time.monotonic()
                 line = " ".join([step.stage, f"{step.index}/{step.total}", *told])
-                err_console.print(line, markup=False, highlight=False, soft_wrap=True)
+                err_console.print(line, soft_wrap=True)
 
         try:
             yield on_step
@@ -103,4 +105,4 @@ def emit(value: Any, as_json: bool, text: Callable[[], str]) -> None:
     if as_json:
         sys.stdout.write(json.dumps(to_plain(value), indent=2, ensure_ascii=False) + "\n")
     else:
-        out_console.print(text(), markup=False, highlight=False, soft_wrap=True)
+        out_console.print(text(), soft_wrap=True)

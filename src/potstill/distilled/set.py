@@ -80,7 +80,7 @@ class Manifest:
     data, by name. `real_scores` holds, for every class and phrase, the 5, 50 and 95 per cent quantiles of the cosine on
     real images of the class, and `real_means` those of an image's mean over its phrases. `spread` and `real_spread`
     are the mean of 1 - cosine between embeddings of two images of a class, in the set and among real images. An image
-    stands for `parts` x `parts` training images, its tiles (see `mosaic`).
+    stands for `parts` x `parts` training images, its tiles (see `mosaic`). `exact` sets keep float32 images too.
     """
 
     format: int = FORMAT
@@ -104,6 +104,7 @@ class Manifest:
     real_spread: Mapping[str, float] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
     parts: int = 1
+    exact: bool = False
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -183,12 +184,12 @@ class DistilledSet:
 
     def _exact(self) -> Tensor:
         file = self.folder / EXACT
-        if not file.is_file():
+        if not file.is_file() and not self.manifest.exact:
             return self.images()
         try:
             held = load_file(file)
             return torch.stack([held[record.slot.file_name] for record in self.records])
-        except (SafetensorError, KeyError) as error:
+        except (OSError, SafetensorError, KeyError) as error:
             raise PotstillError(f"{file} does not hold the set's images ({error}): {MENDED}") from error
 
     def labels(self, keys: Sequence[str]) -> Tensor:
@@ -218,6 +219,8 @@ class DistilledSet:
                 faults.append(f"{file} is missing")
             elif sha256(file) != record.sha256:
                 faults.append(f"{file} was altered: its SHA-256 is not the one on record")
+        if self.manifest.exact and not (self.folder / EXACT).is_file():
+            faults.append(f"{self.folder / EXACT} is missing")
         if not faults and not torch.equal(rounded(self._exact()), self.images()):
             faults.append(f"{self.folder / EXACT} was altered: its images are not those of the PNG files")
         known = {self.folder / record.slot.file_name for record in self.records}

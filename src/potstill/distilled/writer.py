@@ -80,7 +80,7 @@ class Writer:
         """The images that are kept as float32; None where the set keeps none, and a broken file is taken away."""
         file = self.folder / EXACT
         if not file.exists():
-            return None
+            return set() if self.manifest.exact else None
         try:
             with safe_open(file, "pt") as held:
                 return set(held.keys())
@@ -114,7 +114,9 @@ class Writer:
             file = self.folder / slot.file_name
             write_whole(file, _png(image))
             records.append(Record(slot=slot, seed=self.manifest.seed, sha256=sha256(file), details=details))
-        self.manifest = dataclasses.replace(self.manifest, seconds=self.manifest.seconds + seconds)
+        self.manifest = dataclasses.replace(
+            self.manifest, seconds=self.manifest.seconds + seconds, exact=self.manifest.exact or bool(exact)
+        )
         write_json(self.folder / MANIFEST, to_plain(self.manifest))
         self._append("".join(record.to_line() + "\n" for record in records))
         self._records.update({record.slot: record for record in records})

@@ -20,15 +20,18 @@ def inform(scheduler: Any, prior: Prior, terms: Sequence[Term]) -> "InformedSche
     unmodified; `prior` decodes for the look and may wrap the same pipeline (`potstill.priors.PRIORS`). The terms
     aim at as many images as the pipeline draws at a time. Raises PotstillError for a scheduler whose samples are
     x0 + sigma eps and not sqrt(a) x0 + sqrt(1 - a) eps, for terms of different numbers of images, and for one that
-    differentiates through the denoiser, which a scheduler cannot see.
+    runs the denoiser, which a scheduler cannot see.
     """
     if float(scheduler.init_noise_sigma) != 1:
         raise PotstillError(
             f"{type(scheduler).__name__} noises by adding sigma times the noise, which terms would misread. "
             "Allowed: an init_noise_sigma of 1, as of DDIM, DDPM, PNDM, DEIS, DPM-Solver and UniPC."
         )
-    if any(term.through_denoiser for term in terms):
-        raise PotstillError("look 'full' needs the denoiser: use potstill's own loop. Allowed: noisy, clean.")
+    if any(term.through_denoiser or term.runs_denoiser for term in terms):
+        raise PotstillError(
+            "a scheduler can't see the denoiser, which classifier-free guidance and look 'full' run: use a pipeline's "
+            "own guidance_scale or potstill's own loop. Allowed looks: noisy, clean."
+        )
     return InformedScheduler(scheduler, prior, terms)
 
 

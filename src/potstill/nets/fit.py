@@ -54,8 +54,8 @@ class Training:
 
     Batches of more than `micro` images go through the net in parts of at most so many, whose gradients are
     weighed by their images (None: never parted). `average` is the decay of a running mean over epochs of all
-    values, which then is the result (None: the last values). Raises PotstillError where epochs, batch or micro
-    are not positive.
+    values, which then is the result (None: the last values). Raises PotstillError where epochs, batch, micro
+    or rate are not positive.
     """
 
     epochs: int
@@ -72,6 +72,8 @@ class Training:
                 "training needs epochs, batch and micro of at least 1, not "
                 f"{self.epochs}, {self.batch}, {self.micro}"
             )
+        if not 0 < self.rate < math.inf:
+            raise PotstillError(f"the rate of training must be positive and finite, not {self.rate}")
 
 
 def fit(

@@ -54,7 +54,7 @@ class Experts:
 class Contents:
     """What buffer.json says.
 
-    `images` is the hex SHA-256 of the training images' ids and labels, `classes` are keys in the order of labels,
+    `images` tells the training images (`images_of`), `classes` are keys in the order of labels,
     `files` the experts that are done, each with its hex SHA-256, and `versions` those that began the buffer.
     """
 
@@ -112,9 +112,14 @@ class Buffer:
 
 
 def images_of(real: RealData) -> str:
-    """The hex SHA-256 of the training images' ids and labels."""
-    told = json.dumps([list(real.train.ids), real.train.labels.tolist()])
-    return hashlib.sha256(told.encode()).hexdigest()
+    """The fingerprint of the training images, hex."""
+    return real.train.fingerprint(real.size).hex()
+
+
+def of_these_images(contents: Contents, real: RealData) -> bool:
+    """Whether a buffer's experts have seen these training images; older ones tell them by ids and labels alone."""
+    named = json.dumps([list(real.train.ids), real.train.labels.tolist()])
+    return contents.images in (images_of(real), hashlib.sha256(named.encode()).hexdigest())
 
 
 def file_name(index: int) -> str:

@@ -21,7 +21,7 @@ from potstill.nets.fit import batches
 from potstill.nets.layers import Draws
 from potstill.nets.siamese import OPERATIONS, Siamese, surviving
 from potstill.nets.spec import Net, build
-from potstill.objectives.experts import BUFFER, Buffer, Values, images_of
+from potstill.objectives.experts import BUFFER, Buffer, Values, of_these_images
 
 Cost = Callable[[Values, Tensor, int], Tensor]
 """The loss of a student's step: its parameters, all synthetic images and the step's number, from 0, to a scalar."""
@@ -92,7 +92,7 @@ class TrajectoryMatching:
         module = build(Net.parse(held.experts.net), len(held.classes), size, generator("hollow"))
         if any(isinstance(layer, Draws) for layer in module.modules()):
             raise PotstillError(f"{file} is for {held.experts.net}, which has dropout: it can't be matched")
-        if held.images != images_of(real):
+        if not of_these_images(held, real):
             raise PotstillError(
                 f"{file}: its experts have seen other images of {held.data} than those that are matched here, "
                 f"{len(real.train)} of {real.name}. `potstill buffer` needs the same --data and --classes, --hold-out "

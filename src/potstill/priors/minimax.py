@@ -1,5 +1,6 @@
 """What Minimax adds to a diffusion loss: stay near every real image of the class, away from what was made before."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,13 @@ class Minimax:
             raise PotstillError(f"epochs, batch, memory and groups must be at least 1, not {counts}")
         if not (0 <= self.dropped < 1 and 0 <= self.average < 1):
             raise PotstillError(f"dropped and average must lie in [0, 1), not {self.dropped}, {self.average}")
+        if not (
+            0 < self.rate < math.inf and 0 <= self.representative < math.inf and 0 <= self.diverse < math.inf
+        ):
+            raise PotstillError(
+                "the rate must be positive, representative and diverse at least 0, all of them finite, not "
+                f"{self.rate}, {self.representative}, {self.diverse}"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
