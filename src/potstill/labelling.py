@@ -66,8 +66,6 @@ def label_set(
         mirror=real.mirror,
     )
     plan = _plan(protocol, setting)
-    if len(real.classes) < 2:
-        raise PotstillError("labels need at least two classes: of one a teacher has nothing to tell")
     if teacher is None:
         raise PotstillError("labels need a teacher: name one with --teacher")
     test = centre(real.test.pixels(None, plan.test_side), setting.size), real.test.labels
@@ -100,6 +98,8 @@ def label_set(
 
 
 def _plan(protocol: Protocol, setting: Setting) -> Plan:
+    if setting.classes < 2:
+        raise PotstillError("labels need at least two classes: of one a teacher has nothing to tell")
     plan = protocol.plan(setting)
     if not _reads_file(plan):
         others = [PROTOCOLS[name] for name in PROTOCOLS]
