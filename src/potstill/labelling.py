@@ -4,6 +4,8 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from potstill.core.errors import PotstillError
 from potstill.core.fingerprint import fingerprint
 from potstill.core.lock import alone
@@ -17,6 +19,7 @@ from potstill.evaluation.teacher import ready_teacher
 from potstill.labels import LABELLERS
 from potstill.labels.views import FILE, FORMAT, Header, described, make, pixels_sha256, published_bytes
 from potstill.nets.spec import Net
+from potstill.nets.store import StoredNet
 from potstill.run import Executor
 
 
@@ -74,18 +77,7 @@ def label_set(
     if known is None:
         raise PotstillError(f"the teacher was trained at {taught.size} px, {folder} holds {setting.size} px")
     stored = taught.narrowed(real.classes)
-    header = Header(
-        format=FORMAT,
-        images=pixels_sha256(images),
-        count=len(images),
-        classes=tuple(real.classes.keys),
-        teacher=stored.spec.label,
-        teacher_sha256=fingerprint([stored.module]),
-        seed=seed,
-        epochs=plan.training.epochs,
-        batch=plan.training.batch,
-        changes=described(plan.changes),
-    )
+    header = _header(images, stored, plan, seed)
     keep = folder / "labels.partial" / header.digest
     asked = images, labels, stored.module, header, plan.changes
     with alone(folder):
@@ -95,6 +87,21 @@ def label_set(
     views, taken = header.epochs * len(images), (folder / FILE).stat().st_size
     smaller = views * published_bytes(len(real.classes)) / taken
     return Labelling(str(folder / FILE), views, taken, smaller, known)
+
+
+def _header(images: Tensor, stored: StoredNet, plan: Plan, seed: int) -> Header:
+    return Header(
+        format=FORMAT,
+        images=pixels_sha256(images),
+        count=len(images),
+        classes=tuple(stored.classes.keys),
+        teacher=stored.spec.label,
+        teacher_sha256=fingerprint([stored.module]),
+        seed=seed,
+        epochs=plan.training.epochs,
+        batch=plan.training.batch,
+        changes=described(plan.changes),
+    )
 
 
 def _plan(protocol: Protocol, setting: Setting) -> Plan:
