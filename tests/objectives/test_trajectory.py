@@ -93,6 +93,17 @@ def gradients(matcher, images):
 SHORT = TrajectoryMatching(buffer="", steps=4, expert_epochs=2, max_start=3, batch=4)
 
 
+@pytest.mark.parametrize("unroll", ["full", "constant"])
+def test_the_order_within_a_class_does_not_matter(real, buffer, unroll):
+    """Where every step sees all images; smaller batches are drawn by place."""
+    settings = dataclasses.replace(SHORT, buffer=buffer, operations=(), unroll=unroll, batch=len(LABELS))
+    images = pictures()
+    swapped = images.unflatten(0, (3, 2)).flip(1).flatten(0, 1)
+    one, other = (gradients(ready(settings, real, rate=0.3), some) for some in (images, swapped))
+    torch.testing.assert_close(one[0], other[0])
+    torch.testing.assert_close(one[1].unflatten(0, (3, 2)).flip(1).flatten(0, 1), other[1])
+
+
 @pytest.mark.parametrize("operations", [(), OPERATIONS])
 def test_the_full_gradient_is_that_of_finite_differences(real, buffer, operations):
     settings = dataclasses.replace(SHORT, buffer=buffer, operations=operations)

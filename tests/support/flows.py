@@ -39,6 +39,7 @@ from potstill.nets.spec import Net
 from potstill.nets.store import load_net
 from potstill.objectives.distribution import DistributionMatching
 from potstill.objectives.experts import Experts
+from potstill.objectives.statistics import BatchNormStatistics
 from potstill.pipeline import distill_recipe, evaluate_set
 from potstill.priors import PRIORS
 from potstill.priors.tuning import Minimax
@@ -240,11 +241,14 @@ LEARNED_CONDITIONS = Matching(
     iterations=1,
 )
 
+REMEMBERED = Matching(objective=BatchNormStatistics(teacher="digits/teacher"), canvas=Pixels(), iterations=1)
+
 FLOWS: dict[str, Flow] = {
     **{name: partial(sampled, *one) for name, one in SAMPLED.items()},
     **{protocol: partial(judged, protocol, student) for protocol, student in JUDGED.items()},
     "mtt": trajectories,
     "whitened, pruned and watched": partial(matched, WATCHED),
+    "statistics": partial(matched, REMEMBERED),
     "unclip chain": partial(matched, LEARNED_CONDITIONS),
     "teach": taught,
     "finetune": tuned,

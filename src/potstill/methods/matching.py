@@ -33,6 +33,7 @@ from potstill.objectives import Matcher
 from potstill.objectives.distribution import DistributionMatching
 from potstill.objectives.gradient import GradientMatching
 from potstill.objectives.idm import Idm
+from potstill.objectives.statistics import BatchNormStatistics
 from potstill.objectives.trajectory import TrajectoryMatching
 
 STATE, LOOKS, PREVIEWS = "matching.pt", "watch.json", ".previews"
@@ -53,7 +54,7 @@ class Matching:
     """
 
     kind: Literal["matching"] = "matching"
-    objective: GradientMatching | DistributionMatching | TrajectoryMatching | Idm
+    objective: GradientMatching | DistributionMatching | TrajectoryMatching | Idm | BatchNormStatistics
     canvas: Pixels | Latents | Chain | GanCode
     iterations: int = 1000
     momentum: float = 0.5

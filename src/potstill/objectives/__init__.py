@@ -10,6 +10,7 @@ MATCHINGS = Table(
         "gradient": "potstill.objectives.gradient:GradientMatching",
         "distribution": "potstill.objectives.distribution:DistributionMatching",
         "idm": "potstill.objectives.idm:Idm",
+        "statistics": "potstill.objectives.statistics:BatchNormStatistics",
         "trajectory": "potstill.objectives.trajectory:TrajectoryMatching",
     },
 )
