@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from potstill.cli import app
 from potstill.core.errors import PotstillError
 from potstill.core.lock import alone
-from potstill.core.settings import to_plain
+from potstill.core.settings import at, to_plain
 from potstill.data import load
 from potstill.distilled import DistilledSet
 from potstill.evaluation import PROTOCOLS
@@ -25,7 +25,7 @@ from potstill.nets.spec import Net
 from potstill.pipeline import distill_recipe, evaluate_set
 from potstill.recipes import RECIPES, STUDIES
 from potstill.recipes.study import Arm, Study
-from potstill.sweeps import Sweep, at, plan, sweep
+from potstill.sweeps import Sweep, plan, sweep
 
 WEIGHT, STEPS = "method.terms.0.pace.weight", "method.steps"
 QUICK = {"witness": "null", "protocol": "hard@1", "student": "convnet-3-w4", "students": "2"}
@@ -252,6 +252,15 @@ CLI = [
 def test_wrong_use_is_named(tmp_path, words, message):
     found = CliRunner().invoke(app, ["sweep", *words, "--out", str(tmp_path / "o")])
     assert isinstance(found.exception, PotstillError) and message in str(found.exception)
+
+
+def test_a_change_is_made_where_a_study_has_the_field():
+    study = STUDIES["ld3m-figure-2-images"]()
+    trusted = plan(study, {}, changes={"method.canvas.trust_pickle": "true"})
+    told = {one.arm: to_plain(one.recipe.method)["canvas"].get("trust_pickle") for one in trusted}
+    assert told == {arm: True if "glad" in arm else None for arm in told} and True in told.values()
+    with pytest.raises(PotstillError, match="setting 'trust_pickles'"):
+        plan(study, {}, changes={"method.canvas.trust_pickles": "true"})
 
 
 @pytest.mark.parametrize("name", STUDIES)

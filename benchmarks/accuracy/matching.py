@@ -135,9 +135,9 @@ def written() -> str:
         lines.append(f"| {arm} | {ipc} | {len(own)} | {statistics.mean(own):.0f} |")
     parts = [
         "# Optimised sets of digits",
-        "Made by `python benchmarks/accuracy/matching.py`. Scaled to two cores: nets of width 32 and batches of 64 real "
-        "images a class while matching, 60 to 200 iterations, five steps of the chain, narrow students, as many a set as "
-        "the tables say.",
+        "Made by `python benchmarks/accuracy/matching.py`. Scaled to two cores: nets of width 32 and batches of 64 "
+        "real images a class while matching, 60 to 200 iterations, five steps of the chain, narrow students, as many "
+        "a set as the tables say.",
         summary(evaluations),
         table(evaluations, baseline="digits-random"),
         "## What making a set took, on cores that did other work too",

@@ -12,7 +12,7 @@ the one that `--measure` finds on the digits.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -192,8 +192,8 @@ def measured_share() -> float:
     return statistics.mean(shares)
 
 
-def main() -> None:
-    """Counts, times where there is a device, and prints a table a prior."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Counts, times where there is a device, and prints a table a prior; `words` in place of the command line's."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--device", default="meta")
     options.add_argument("--prior", nargs="+", default=["dit-256", "unclip-768"])
@@ -203,7 +203,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--pushed", type=float, default=PUSHED)
     options.add_argument("--measure", action="store_true", help="print the share of pushed digits and stop")
-    chosen = options.parse_args()
+    chosen = options.parse_args(words)
     console = Console(width=140)
     if chosen.measure:
         console.print(f"pushed on the digits: {measured_share():.3f}")

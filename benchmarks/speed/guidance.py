@@ -2,14 +2,15 @@
 
 `python benchmarks/speed/guidance.py` times arms in turn, several rounds, in one run on the digits world, and prints
 the median ratio of each arm to classifier-free guidance without informing in the same round, with its range.
-`--batch`, `--steps`, `--rounds`, `--threads` change the size of the run, `--arms` takes a few by name. For full-size
-networks see full_size.py beside this file.
+`--batch`, `--steps`, `--rounds`, `--threads` change the size of the run, `--arms` takes a few by name. `--size full`
+is full_size.py beside this file, with its options: the published architectures.
 """
 
 import argparse
 import statistics
 import time
 
+import full_size
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -60,13 +61,19 @@ def arms(steps: int) -> dict[str, Guided]:
 
 def main() -> None:
     """Times every arm and prints the table."""
-    options = argparse.ArgumentParser(description=__doc__)
+    sized = argparse.ArgumentParser(add_help=False)
+    sized.add_argument("--size", choices=("digits", "full"), default="digits")
+    size, words = sized.parse_known_args()
+    if size.size == "full":
+        full_size.main(words)
+        return
+    options = argparse.ArgumentParser(description=__doc__, parents=[sized])
     options.add_argument("--batch", type=int, default=50)
     options.add_argument("--steps", type=int, default=50)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--threads", type=int, default=torch.get_num_threads())
     options.add_argument("--arms", nargs="+", default=[], help="only these, beside the one ratios are of")
-    chosen = options.parse_args()
+    chosen = options.parse_args(words)
     torch.set_num_threads(chosen.threads)
     real = digits()
     slots = [Slot(key, index) for index in range(-(-chosen.batch // 10)) for key in real.classes.keys][

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from potstill.bundled import resolve
+from potstill.bundled.licences import UNKNOWN, model_licence
 from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, sha256, write_json, write_text
 from potstill.core.lock import alone
@@ -216,7 +217,11 @@ def _finished(out: Path, real: RealData, tuning: Minimax, begun: Callable[[], st
 
 
 def _card(real: RealData, tuning: Minimax, metrics: Mapping[str, Any]) -> str:
-    lines = [
+    licence = model_licence(tuning.prior)
+    front = (
+        [] if licence == UNKNOWN else ["---", f"license: {licence.id}", f"base_model: {tuning.prior}", "---"]
+    )
+    lines = front + [
         f"# {tuning.prior} fine-tuned by Minimax on {real.name}",
         "",
         f"- Data: {real.name}, {len(real.train)} training images of {len(real.classes)} classes"
@@ -229,7 +234,7 @@ def _card(real: RealData, tuning: Minimax, metrics: Mapping[str, Any]) -> str:
         f"- Weights: the running mean at {tuning.average:g}, in which the base model still has "
         f"{tuning.average ** metrics['steps']:.2f}.",
         f"- Seconds of the last run: {metrics['seconds']}.",
-        f"- Licence: that of {tuning.prior}.",
+        f"- Licence: that of {tuning.prior}, {licence.id}.",
         "- Use: wherever a prior is named, `--set method.prior=THIS_FOLDER`; diffusers' `DiTPipeline` opens it too.",
     ]
     return "\n".join(lines) + "\n"

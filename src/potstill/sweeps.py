@@ -12,7 +12,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.files import read_json, write_json
 from potstill.core.lock import alone
 from potstill.core.progress import OnStep, Step, silent
-from potstill.core.settings import from_plain, replace_at, to_plain
+from potstill.core.settings import at, from_plain, has, replace_at, to_plain
 from potstill.data.real import RealData
 from potstill.distilled.folders import folder_name
 from potstill.evaluation import PROTOCOLS
@@ -108,9 +108,10 @@ def sweep(
 ) -> Sweep:
     """Distills and evaluates every point of the product of `over`, with set seeds 0 to `seeds` - 1, below `out`.
 
-    `over` adds to the fields that a study sweeps, or takes their place; `changes` set fields in all points. A point's
-    folder follows from the recipe's name and the fields swept, whatever order they come in. What is finished is read,
-    and more values or seeds add to it; `out`/sweep.json lists every point made so far. Students of 0 make sets alone.
+    `over` adds to the fields that a study sweeps, or takes their place; `changes` set fields in all points that
+    have them. A point's folder follows from the recipe's name and the fields swept, whatever order they come in. What
+    is finished is read, and more values or seeds add to it; `out`/sweep.json lists every point made so far. Students
+    of 0 make sets alone.
     `on` are the processes that make points (None: this one), each of which must see `out`. Raises PotstillError before
     anything is made for unknown fields and values, and an `out` that is being filled.
     """
@@ -157,10 +158,7 @@ def plan(
             raise PotstillError(f"{path!r} is not a field to sweep{hint}")
     arms = [(what, over)] if isinstance(what, Recipe) else _arms(what, over)
     planned: list[Planned] = []
-    for recipe, axes in arms:
-        fixed = recipe
-        for path, text in (changes or {}).items():
-            fixed = replace_at(fixed, path, text)
+    for fixed, axes in _changed(arms, changes or {}):
         for combination in _product(axes):
             one = _planned(fixed, combination)
             _ = PROTOCOLS[one.recipe.protocol], Net.parse(one.recipe.student)
@@ -186,20 +184,18 @@ def _place(point: Point, path: str) -> tuple[str, float] | None:
     return _named(point.arm, {key: value for key, value in point.values.items() if key != path}), float(x)
 
 
-def at(plain: Any, path: str) -> Any:
-    """The value at a dotted path of plain settings; raises PotstillError where there is none."""
-    value = plain
-    for head in path.split("."):
-        items = enumerate(value if isinstance(value, (list, tuple)) else ())
-        inside = value if isinstance(value, Mapping) else {str(place): item for place, item in items}
-        if head not in inside:
-            raise PotstillError(f"there is no {head!r} of {path!r} in these settings")
-        value = inside[head]
-    return value
-
-
 def _arms(study: Study, over: Axes) -> list[tuple[Recipe, Axes]]:
     return [(RECIPES[arm.recipe](), {**study.over, **arm.over, **over}) for arm in study.arms]
+
+
+def _changed(arms: list[tuple[Recipe, Axes]], changes: Mapping[str, str]) -> list[tuple[Recipe, Axes]]:
+    """The arms with fields set in those that have them; raises PotstillError for a field that none has."""
+    for path, text in changes.items():
+        having = [has(to_plain(recipe), path) for recipe, _ in arms]
+        here = having if any(having) else [True] * len(arms)
+        pairs = zip(arms, here, strict=True)
+        arms = [(replace_at(arm[0], path, text) if has else arm[0], arm[1]) for arm, has in pairs]
+    return arms
 
 
 def _product(axes: Axes) -> Iterator[tuple[tuple[str, str], ...]]:

@@ -22,7 +22,7 @@ from potstill.cli import app
 from potstill.core.settings import to_plain
 from potstill.distilled import Manifest
 from potstill.methods.coreset import Herding
-from potstill.recipes import RECIPES
+from potstill.recipes import RECIPES, STUDIES
 from potstill.report.card import card
 from potstill.run import distill
 
@@ -44,7 +44,8 @@ def sources(recipe):
 
 
 def test_the_licences_of_every_recipe_are_known():
-    found = {source for name in RECIPES for source in sources(RECIPES[name]())}
+    told = [*(RECIPES[name]() for name in RECIPES), *(STUDIES[name]() for name in STUDIES)]
+    found = {source for one in told for source in sources(one)}
     data = {source for source in found if source.startswith("hub:")}
     own = {source for source in found if source.startswith(OWN)}
     worlds = {name.split("/")[0] for name in models()}

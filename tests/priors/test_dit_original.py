@@ -14,6 +14,7 @@ from potstill.guidance import Moment, guided
 from potstill.guidance.free import ClassifierFree
 from potstill.methods.guided import Guided
 from potstill.priors import Condition, Prior
+from potstill.sampling import sample
 
 
 def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -92,6 +93,26 @@ def test_guidance_leaves_the_fourth_channel_to_the_condition(tiny_dit: str) -> N
         clean, empty = (prior.denoise(x_t, t, one) for one in (told, prior.null_condition(told)))
     torch.testing.assert_close(made[:, 3], clean[:, 3])
     torch.testing.assert_close(made[:, :3], (empty + 4 * (clean - empty))[:, :3])
+
+
+def test_ddim_takes_the_timesteps_of_the_original_code(tiny_dit: str) -> None:
+    """Every step against Eq. 12 of DDIM (Song et al. 2021) in float64, from each timestep to the next of the grid."""
+    prior, told = Prior.from_pretrained(tiny_dit), Condition({"class": torch.tensor([1, 2])})
+    assert int(prior.schedule(50).timesteps[0]) == 980
+    prior.as_published()
+    grid = [int(t) for t in prior.schedule(50).timesteps]
+    assert grid[:3] == [999, 979, 958] and grid[-5:] == [82, 61, 41, 20, 0] and len(grid) == 50
+    bars = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
+    noise = torch.randn(2, *prior.latent_shape, generator=generator("noise"))
+    places = torch.linspace(0, 999, 6).round().long().flip(0).tolist()
+    x = noise.double()
+    for t, later in zip(places, [*places[1:], None], strict=True):
+        x0 = prior.denoise(x.float(), torch.tensor(t), told).double()
+        eps = (x - bars[t].sqrt() * x0) / (1 - bars[t]).sqrt()
+        kept = bars[later] if later is not None else torch.ones((), dtype=torch.float64)
+        x = kept.sqrt() * x0 + (1 - kept).sqrt() * eps
+    made = sample(prior, guided(prior, told, []), noise, steps=6)
+    torch.testing.assert_close(made.double(), x, rtol=1e-3, atol=1e-4)
 
 
 def test_only_dit_has_an_original(tiny_unclip: str, few: RealData) -> None:

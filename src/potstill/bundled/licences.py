@@ -54,6 +54,7 @@ LICENCES = {
 """The licences that are judged here; those of other identifiers are named and not judged."""
 
 MODELS = {
+    "CompVis/ldm-celebahq-256": ("apache-2.0", "trained on CelebA-HQ, faces for non-commercial research"),
     "facebook/DiT-XL-2-256": ("cc-by-nc-4.0", "as its authors state beside the code, for code and weights"),
     "laion/CLIP-ViT-L-14-laion2B-s32B-b82K": ("mit", "the card calls deployed use out of scope"),
     "madebyollin/taesd": ("mit", ""),

@@ -7,17 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from potstill.cli.executors import Address, Device, On, Workers, executor
-from potstill.cli.terminal import Data, Json, Only, SkipBad, Test, emit, progress
+from potstill.cli.terminal import Data, Json, Only, SkipBad, Test, TrustPickle, emit, progress
 from potstill.core.errors import PotstillError
 from potstill.core.settings import from_plain, read_value, replace_at
 
 Method = Annotated[
     str | None,
     typer.Option(help="In place of a recipe: a method with its usual settings, and --set for the others."),
-]
-TrustPickle = Annotated[
-    bool,
-    typer.Option("--trust-pickle", help="Let a generator's pickle run its code here, with your rights."),
 ]
 
 
@@ -36,7 +32,10 @@ def distill(
         list[str] | None,
         typer.Option("--set", help="Change a field: method.scale=2, method.terms.0.pace.weight=0.2"),
     ] = None,
-    prior: Annotated[str | None, typer.Option(help="Short for --set method.prior=...")] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="Short for --set method.prior=...; alone it is drawn from by --method guided."),
+    ] = None,
     trust_pickle: TrustPickle = False,
     dry_run: Annotated[
         bool,
@@ -60,7 +59,7 @@ def distill(
     changes = {"data": data, "classes": classes, "images_per_class": ipc, "seed": seed}
     short = {"method.prior": prior, "method.canvas.trust_pickle": "true" if trust_pickle else None}
     asked = [*(settings or []), *(f"{field}={value}" for field, value in short.items() if value)]
-    chosen = resolved(recipe, method, changes, asked)
+    chosen = resolved(recipe, method if recipe or method or not prior else "guided", changes, asked)
     if dry_run:
         _count(chosen, tflops, as_json)
         return

@@ -60,7 +60,7 @@ def _tables() -> dict[Kind, Callable[[], list[str]]]:
         Kind.banks: lambda: list(banks()),
         Kind.models: lambda: list(models()),
         Kind.priors: table("potstill.priors", "PRIORS"),
-        Kind.solvers: table("potstill.priors.prior", "SOLVERS"),
+        Kind.solvers: table("potstill.priors.schedule", "SOLVERS"),
         Kind.objectives: table("potstill.guidance.scores", "OBJECTIVES"),
         Kind.matchings: table("potstill.objectives", "MATCHINGS"),
         Kind.canvases: table("potstill.canvas", "CANVASES"),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from potstill.cli.executors import Address, Device, On, Workers, executor
-from potstill.cli.terminal import Json, emit, progress
+from potstill.cli.terminal import Json, TrustPickle, emit, progress
 from potstill.core.errors import PotstillError, unknown
 
 
@@ -24,7 +24,8 @@ def sweep(
         "runs/sweep"
     ),
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a field in every point: teacher=FOLDER")
+        list[str] | None,
+        typer.Option("--set", help="Change a field in every point that has it: teacher=FOLDER"),
     ] = None,
     protocol: Annotated[str | None, typer.Option(help="In place of the recipe's.")] = None,
     student: Annotated[str | None, typer.Option(help="In place of the recipe's.")] = None,
@@ -35,6 +36,7 @@ def sweep(
         int | None, typer.Option(min=1, help="Fewer epochs than the protocol's; the result says so.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images made and kept at a time.")] = 64,
+    trust_pickle: TrustPickle = False,
     device: Device = "cpu",
     on: On = "local",
     workers: Workers = None,
@@ -49,6 +51,8 @@ def sweep(
     if what not in RECIPES and what not in STUDIES:
         raise unknown("recipe or study", what, [*RECIPES, *STUDIES])
     asked = {"protocol": protocol, "student": student, "students": students}
+    changes = dict(_change(text) for text in settings or [])
+    changes |= {"method.canvas.trust_pickle": "true"} if trust_pickle else {}
     axes = dict(_axis(text) for text in over or [])
     axes |= {field: (str(value),) for field, value in asked.items() if value is not None}
     with progress() as on_step:
@@ -57,7 +61,7 @@ def sweep(
             axes,
             out,
             seeds=seeds,
-            changes=dict(_change(text) for text in settings or []),
+            changes=changes,
             epochs=epochs,
             device=device,
             batch=batch,

@@ -44,6 +44,10 @@ TeacherClasses = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=usable)]
+TrustPickle = Annotated[
+    bool,
+    typer.Option("--trust-pickle", help="Let a generator's pickle run its code here, with your rights."),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without images that can't be read.")]
 
 

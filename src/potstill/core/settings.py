@@ -124,6 +124,27 @@ def replace_at(value: Any, path: str, text: str) -> Any:
     raise PotstillError(f"{where}: there is nothing inside {value!r}")
 
 
+def at(plain: Any, path: str) -> Any:
+    """The value at a dotted path of plain settings; raises PotstillError where there is none."""
+    value = plain
+    for head in path.split("."):
+        items = enumerate(value if isinstance(value, (list, tuple)) else ())
+        inside = value if isinstance(value, Mapping) else {str(place): item for place, item in items}
+        if head not in inside:
+            raise PotstillError(f"there is no {head!r} of {path!r} in these settings")
+        value = inside[head]
+    return value
+
+
+def has(plain: Any, path: str) -> bool:
+    """Whether there is a value at a dotted path of plain settings."""
+    try:
+        at(plain, path)
+    except PotstillError:
+        return False
+    return True
+
+
 def read_value(text: str) -> Any:
     """A value written on a command line: JSON where it is JSON, else the text itself.
 

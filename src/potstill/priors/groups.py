@@ -78,7 +78,7 @@ class Groups(Prior):
         self.published = True
         for prior in self.held.values():
             prior.as_published()
-        self.guided_channels = self.first.guided_channels
+        self.guided_channels, self.respaced = self.first.guided_channels, self.first.respaced
 
     def blank(self, count: int) -> Condition:
         """That of the first group."""

@@ -13,18 +13,8 @@ from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError, unknown
 from potstill.core.fingerprint import fingerprint
 from potstill.core.seeds import seeded
-from potstill.core.table import Table
 from potstill.data.real import Split
-
-SOLVERS = Table(
-    "solver",
-    {
-        "ddim": "diffusers:DDIMScheduler",
-        "ancestral": "diffusers:DDPMScheduler",
-        "dpm-solver++": "diffusers:DPMSolverMultistepScheduler",
-        "unipc": "diffusers:UniPCMultistepScheduler",
-    },
-)
+from potstill.priors.schedule import schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +55,8 @@ class Prior(ABC):
     """The pipeline's name of the autoencoder."""
     guided_channels: int | None = None
     """How many latent channels, from the first, classifier-free guidance acts on; None is all."""
+    respaced: bool = False
+    """Whether DDIM takes timesteps evenly from first to last, whatever the pipeline's spacing is."""
     offloaded: tuple[torch.device, str] | None = None
     """Where it computes and its fingerprint, once its weights are elsewhere (`Execution`)."""
 
@@ -223,39 +215,15 @@ class Prior(ABC):
         return self.network.config.out_channels == 2 * self.network.config.in_channels
 
     def schedule(self, steps: int, solver: str = "ddim") -> Any:
-        """A diffusers scheduler that steps clean latents, with its timesteps set.
-
-        Its noise schedule is the pipeline's, and its spacing too but for "ancestral": that is the sampler of Ho et al.
-        2020 (arXiv:2006.11239) on the timesteps of DiT's code, evenly from first to last, with the network's own
-        variance where it learned one, as Minimax samples. Clean latents are never clipped, whatever the pipeline says.
-        Raises PotstillError for an unknown solver, and for a number of steps that begins outside the noise schedule or
-        more than one step and a fifth of it below its end, as a "leading" spacing does where it must round.
-        """
-        trained = self.pipe.scheduler.config.num_train_timesteps
-        if not 1 <= steps <= trained:
-            raise PotstillError(f"steps must lie between 1 and {trained}, not {steps}")
-        config: dict[str, Any] = {"prediction_type": "sample", "clip_sample": False, "thresholding": False}
-        if solver == "ancestral":
-            config["variance_type"] = "learned_range" if self.learned_variance else "fixed_small"
-        scheduler = SOLVERS[solver].from_config(self.pipe.scheduler.config, **config)
-        if solver == "ancestral":
-            grid = torch.linspace(0, trained - 1, steps, dtype=torch.float64).round().int()
-            scheduler.set_timesteps(timesteps=grid.flip(0).tolist(), device=self.device)
-            return scheduler
-
-        def fits(count: int) -> bool:
-            scheduler.set_timesteps(count, device=self.device)
-            return 0 < trained - int(scheduler.timesteps[0]) <= trained / count + trained / 5
-
-        if not fits(steps):
-            begin = int(scheduler.timesteps[0])
-            fewer = next(count for count in range(steps - 1, 0, -1) if fits(count))
-            more = next((count for count in range(steps + 1, trained + 1) if fits(count)), None)
-            raise PotstillError(
-                f"{steps} steps of {solver} begin at timestep {begin} of {trained} in this pipeline's spacing. "
-                f"Allowed next to it: {fewer}{'' if more is None else f' or {more}'}."
-            )
-        return scheduler
+        """A diffusers scheduler that steps clean latents, with its timesteps set: see `schedule`."""
+        return schedule(
+            self.pipe.scheduler.config,
+            steps,
+            solver,
+            learned=solver == "ancestral" and self.learned_variance,
+            respaced=self.respaced,
+            device=self.device,
+        )
 
     def noise(self, draws: Sequence[torch.Generator], shape: Sequence[int] | None = None) -> Tensor:
         """Standard normal latents of the usual shape or another, one from each generator, drawn on the CPU."""
