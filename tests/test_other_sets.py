@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from potstill.cli import app
@@ -18,6 +20,7 @@ from potstill.core.seeds import generator
 from potstill.data import load
 from potstill.data.real import Classes, RealData
 from potstill.distilled import DistilledSet
+from potstill.distilled.resize import resized
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.record import Evaluation, load_evaluations
 from potstill.labelling import label_set
@@ -131,6 +134,32 @@ def test_labels_are_asked_of_a_sound_teacher_for_protocols_that_read_them(
     with pytest.raises(PotstillError, match="protocol rded@1 reads no stored labels. Allowed: fkd@1"):
         label_set(mine, few, protocol=PROTOCOLS["rded@1"], teacher="digits/teacher")
     assert Path(made.file).stat().st_size == made.bytes, "good labels are left as they are"
+
+
+def test_sets_of_two_sizes_are_seen_at_one(few: RealData, tmp_path: Path) -> None:
+    """A set of 48 px judged at 32 is one of those images at 32 px, made by PIL, and is told apart from one at 48."""
+    distill(Random(size=48), few, tmp_path / "large", name="large", images_per_class=1)
+    large = DistilledSet.load(tmp_path / "large")
+    for record in large.records:
+        file = tmp_path / "small" / "train" / record.slot.key / "0.png"
+        file.parent.mkdir(parents=True)
+        with Image.open(large.folder / record.slot.file_name) as image:
+            image.resize((32, 32), Image.Resampling.BICUBIC).save(file)
+    mine = resized(large.images(), 32).float()
+    theirs = torch.stack(
+        [torch.from_numpy(np.array(Image.open(file))) for file in sorted(tmp_path.glob("small/*/*/*"))]
+    )
+    apart = (mine - theirs.permute(0, 3, 1, 2).float()).abs()
+    assert apart.mean() < 0.1 and apart.max() <= 5, "PIL cuts to 8 bits after one direction"
+    told: dict[str, Any] = {"protocol": PROTOCOLS["dc@1"], "student": Net.parse("convnet-3-instance-w4")}
+    told |= {"teacher": None, "seeds": [0], "epochs": 1}
+    own = evaluate_set(large.folder, few, **told)
+    seen = evaluate_set(large.folder, few, size=32, **told)
+    assert own.settings == {"training.epochs": 1} and seen.settings == {"training.epochs": 1, "size": 32}
+    assert len(list((large.folder / "evaluations").glob("*.json"))) == 2
+    assert len(compare([own, seen])) == 2, "never side by side"
+    floats = torch.rand(2, 3, 8, 8) * 3 - 1
+    assert resized(floats, 4).dtype == torch.float32 and resized(floats, 8) is floats
 
 
 def test_every_judge_has_a_file_of_its_own_and_no_student_is_lost(

@@ -86,7 +86,7 @@ def written() -> str:
         "Made by `python benchmarks/accuracy/cifar10.py`. Published: DC (arXiv:2006.05929), table 1.",
         "\n".join(lines),
         table(evaluations, baseline="random"),
-        "Herding and k-center choose the same images whatever the seed, so they have one set and several students. "
+        "Herding and k-center choose the same images whatever the seed, so they have one set. "
         "Their features are those of a ConvNet-3 of width 64 that names 80.0 % of the test images; whose features DC "
         "took is not known here. At 50 images per class herding is above the published number, which is below "
         "published random.",

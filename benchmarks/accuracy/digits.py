@@ -177,7 +177,7 @@ def written() -> str:
     for file in sorted((RESULTS / "full").glob("*.json")):
         one = Evaluation.load(file)
         parts += [
-            f"## Full data\n\nAll 4,000 training digits, hard labels, {one.student}, 60 epochs in place of 1,000: "
+            f"## Full data\n\nAll 4,000 training digits, hard labels, {one.student}, 60 epochs in place of 301: "
             f"{100 * one.mean:.1f} % ({len(one.accuracies)} students). Made by `potstill distill --method random "
             "--ipc 400 --out runs/full` and `potstill evaluate runs/full --protocol dc@1 --student "
             "convnet-3-instance-w32 --students 2 --epochs 60`."

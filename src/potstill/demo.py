@@ -60,4 +60,4 @@ def run_demo(out: Path, *, full: bool = False, on_step: OnStep = silent) -> Demo
         )
     files = [file for folder in sets for file in sorted((folder / "evaluations").glob("*.json"))]
     written = page(sets, files, out / "report.html", title="Digits, with and without concepts", notes=notes)
-    return Demo(tuple(evaluations), table(evaluations, baseline="digits-dit"), written)
+    return Demo(tuple(evaluations), table(evaluations, baseline="digits-dit-unguided"), written)

@@ -1,9 +1,10 @@
 """The whole flow as one readable file: real data to a distilled set to its evaluation to the page."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from potstill.data import load
 from potstill.data.foreign import open_set
 from potstill.data.real import RealData
 from potstill.distilled import DistilledSet, Manifest
+from potstill.distilled.evaluable import Evaluable
+from potstill.distilled.resize import resized
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.evaluate import Finished, Subject, centre, evaluate, judge_print
 from potstill.evaluation.protocol import Plan, Protocol, Setting
@@ -109,6 +112,7 @@ def evaluate_recipe(
         teacher=recipe.teacher,
         seeds=range(recipe.students),
         epochs=epochs,
+        size=recipe.size,
         device=device,
         on_step=on_step,
     )
@@ -135,24 +139,25 @@ def evaluate_set(
     """Trains students on a set, tests them on real images, and saves the numbers beside the set.
 
     `source` is a distilled set's folder, or any image folder or Hugging Face data set (`potstill.data.foreign`, which
-    `class_order`, `size` and `results` are for). A teacher is asked about the test images first (`ready_teacher`);
+    `class_order` and `results` are for). A teacher is asked about the test images first (`ready_teacher`);
     `teacher_classes` names the order of its classes. `images_per_class` takes the first images of every class; `epochs`
-    scales the protocol down and the result says so; `habit` adds the best of the looks that its source takes. Students
-    are kept in a file for each teacher, data and habit. Raises PotstillError without test images.
+    scales the protocol down, `size` shows all images at another side in px, and the result says so; `habit` adds the
+    best of its source's looks. Students are kept in a file a judge. Raises PotstillError without test images.
     """
     if not len(real.test):
         raise PotstillError(f"{real.name} has no test images: name them with --test FOLDER")
     found = open_set(str(source), real, results, order=class_order, size=size, on_step=on_step)
     found = found.first(found.manifest.images_per_class if images_per_class is None else images_per_class)
     protocol = protocol if epochs is None else protocol.scaled({"training.epochs": epochs})
-    images, labels = found.examples(real.classes.keys)
+    images, labels = _seen(found, real, size)
     side, count = images.shape[-1], len(real.classes)
     setting = Setting(student=student, images=len(images), classes=count, size=side, mirror=real.mirror)
     plan = protocol.plan(setting)
     test = real.test.pixels(None, plan.test_side), real.test.labels
     taught, stored, known = _judge(plan, teacher, teacher_classes, images, test, real, found.folder, device)
     judge = judge_print(taught, stored, real.fingerprint, habit)
-    name = evaluation_name(protocol, student, len(images) // (count * found.manifest.parts**2))
+    sized = {} if size is None else {"size": size}
+    name = evaluation_name(protocol, student, len(images) // (count * found.manifest.parts**2), sized)
     file, partial = _files(found.folder / "evaluations", name, judge)
     made = evaluate(
         (images, labels),
@@ -171,7 +176,16 @@ def evaluate_set(
         device=device,
         on_step=on_step,
     )
-    made = replace(made, teacher_accuracy=known)
+    return _saved(replace(made, teacher_accuracy=known, settings={**made.settings, **sized}), file, partial)
+
+
+def _seen(found: Evaluable, real: RealData, size: int | None) -> Labelled:
+    images, labels = found.examples(real.classes.keys)
+    return (images if size is None else resized(images, size)), labels
+
+
+def _saved(made: Evaluation, file: Path, partial: Path) -> Evaluation:
+    """The evaluation itself; on disk it has the students of earlier calls too."""
     replace(made, runs=Finished.load(partial).in_order).save(file)
     return made
 
@@ -219,8 +233,11 @@ def _subject(manifest: Manifest, real: RealData) -> Subject:
     )
 
 
-def evaluation_name(protocol: Protocol, student: Net, images_per_class: int) -> str:
-    """The file name of an evaluation: protocol, what was changed in it, student, images per class."""
-    changed = "".join(f"-{path.split('.')[-1]}-{value}" for path, value in sorted(protocol.overrides.items()))
+def evaluation_name(
+    protocol: Protocol, student: Net, images_per_class: int, more: Mapping[str, Any] | None = None
+) -> str:
+    """The file name of an evaluation: protocol, what was changed in it and `more`, student, images per class."""
+    told = sorted({**protocol.overrides, **(more or {})}.items())
+    changed = "".join(f"-{path.split('.')[-1]}-{value}" for path, value in told)
     named = f"{protocol.name}@{protocol.version}{changed}-{student.short}-ipc{images_per_class}"
     return re.sub(r"[^\w@.-]+", "-", named)

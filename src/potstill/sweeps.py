@@ -25,7 +25,7 @@ from potstill.run import Executor
 from potstill.run.local import InProcess
 
 FORMAT, FILE = 1, "sweep.json"
-JUDGING = ("protocol", "student", "students", "teacher")
+JUDGING = ("protocol", "student", "students", "teacher", "size")
 """Fields of a recipe that change its evaluation and not its set: points that differ in these alone share a set."""
 ON_RECORD = ("images_per_class", "data", "classes")
 """Fields that every evaluation tells of itself, so that a point's name need not."""

@@ -41,7 +41,9 @@ def evaluate(
         typer.Option(help="What classes called by numbers are: a word (docs), a file, or keys with commas."),
     ] = None,
     teacher_classes: TeacherClasses = None,
-    size: Annotated[int | None, typer.Option(min=1, help="The side in px of sets made elsewhere.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="The side in px at which all images are seen.")
+    ] = None,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -55,7 +57,7 @@ def evaluate(
     chosen = PROTOCOLS[protocol]
     names = chosen.students if student == ["all"] else student or chosen.students[:1]
     options: dict[str, Any] = {"images_per_class": ipc, "epochs": epochs, "habit": habit, "device": device}
-    elsewhere: dict[str, Any] = {"class_order": class_order, "teacher_classes": teacher_classes, "size": size}
+    options |= {"class_order": class_order, "teacher_classes": teacher_classes, "size": size}
     done = []
     with progress() as on_step:
         real = load(data, classes=classes, test=test, on_step=on_step)
@@ -66,7 +68,7 @@ def evaluate(
             "on_step": on_step,
         }
         for source, spec in itertools.product(sets, [Net.parse(name) for name in names]):
-            done.append(evaluate_set(source, real, student=spec, **judged, **options, **elsewhere))
+            done.append(evaluate_set(source, real, student=spec, **judged, **options))
     emit(done, as_json, lambda: _told(done, table(done)))
 
 

@@ -8,7 +8,8 @@ Departs:
 * Concepts come from the shipped bank and not from GPT-4o.
 * DiT is computed as diffusers does, and so are the folders that `potstill finetune minimax` tunes; the authors'
   apparent code samples by DiT's own, which `--set method.original=true` computes for the published weights.
-* Images keep the prior's size; the paper resizes them to 224 px.
+* Sets keep the prior's size; students see all at 224 px, as in the paper (`size`), and ConvNet-5 sees ImageWoof at the
+  paper's 128 px with `--set size=128`.
 * A teacher must be named (`teacher`): the paper's are RDED's, which no hub holds in a form that is read here.
 """
 
@@ -145,6 +146,7 @@ def _recipe(name: str, summary: str, method: Method) -> Recipe:
         classes="imagewoof",
         witness=Seen(vocabulary=WORDS),
         student="resnet-18",
+        size=224,
     )
 
 

@@ -11,7 +11,8 @@ class Recipe:
     """Everything that decides a result, from real data to evaluation.
 
     `data` and `classes` are what `potstill.data.load` takes; `student` is a net by short name; `students` is how
-    many are trained on the set, with seeds 0, 1, ...
+    many are trained on the set, with seeds 0, 1, ...; `size` is the side in px at which they see images, None that of
+    the set.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Recipe:
     student: str = "convnet-3"
     teacher: str | None = None
     students: int = 3
+    size: int | None = None
