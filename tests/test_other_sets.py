@@ -3,6 +3,10 @@
 import copy
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +138,35 @@ def test_labels_are_asked_of_a_sound_teacher_for_protocols_that_read_them(
     with pytest.raises(PotstillError, match="protocol rded@1 reads no stored labels. Allowed: fkd@1"):
         label_set(mine, few, protocol=PROTOCOLS["rded@1"], teacher="digits/teacher")
     assert Path(made.file).stat().st_size == made.bytes, "good labels are left as they are"
+
+
+LABELLED = """
+import sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from potstill.data import load
+from potstill.evaluation import PROTOCOLS
+from potstill.labelling import label_set
+label_set(Path(sys.argv[1]), load("digits"), protocol=PROTOCOLS["fkd@1"], teacher="digits/teacher", epochs=420,
+          on_step=lambda step: time.sleep(0.005 if len(sys.argv) > 2 and step.stage == "label" else 0))
+"""
+
+
+def test_sigkill_costs_no_label(ours: Path, tmp_path: Path) -> None:
+    straight, killed = (shutil.copytree(ours, tmp_path / name) for name in ("straight", "killed"))
+    call = [sys.executable, "-c", LABELLED]
+    subprocess.run([*call, str(straight)], check=True)
+    running = subprocess.Popen([*call, str(killed), "slow"])
+    while not list(killed.glob("labels.partial/*/*.npy")) and running.poll() is None:
+        time.sleep(0.01)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL and not (killed / "labels.safetensors").exists()
+    subprocess.run([*call, str(killed)], check=True)
+    images, keys = DistilledSet.load(ours).images(), [str(digit) for digit in range(10)]
+    found = [ViewLabels.load(folder, images, keys).fingerprint for folder in (straight, killed)]
+    assert found[0] == found[1]
+    assert not (killed / "labels.partial").exists()
 
 
 def test_sets_of_two_sizes_are_seen_at_one(few: RealData, tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 """The loop of matching: two passes are one, a killed run goes on to the same bits, and sets keep what was learned."""
 
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import pytest
 import torch
 from datasets import load_dataset
 from PIL import Image
+from safetensors.torch import load_file
 
 from potstill.canvas.latents import Latents
 from potstill.canvas.pixels import Pixels
@@ -119,6 +124,42 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert Image.open(tmp_path / "killed/.previews/000004.png").size == (32, 48), "a line a class"
     folder = load_dataset("imagefolder", data_dir=str(tmp_path / "killed"), split="train")
     assert len(folder) == 6, "previews are no images of the set"
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from potstill.canvas.pixels import Pixels
+from potstill.data.digits import digits
+from potstill.methods import matching
+from potstill.objectives.idm import Idm
+from potstill.run import distill
+matching.SECONDS = 0.0
+idm = Idm(net="convnet-3-instance-w4", batch=20, batch_net=20, nets=3, interval=2, steps=2)
+method = matching.Matching(objective=idm, canvas=Pixels(size=16, parts=2), iterations=8, chunk=2)
+slow = len(sys.argv) > 2
+distill(method, digits().select(("2", "3", "5")), Path(sys.argv[1]), name="m", images_per_class=1,
+        on_step=lambda step: time.sleep(0.1 * slow))
+"""
+
+
+def test_sigkill_costs_no_bit_of_images_nets_and_optimiser(tmp_path: Path) -> None:
+    """IDM keeps a queue of nets in training beside the images and their momentum."""
+    call = [sys.executable, "-c", KILLED]
+    subprocess.run([*call, str(tmp_path / "straight")], check=True)
+    running = subprocess.Popen([*call, str(tmp_path / "killed"), "slow"])
+    while not (tmp_path / "killed" / matching.STATE).exists() and running.poll() is None:
+        time.sleep(0.01)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    with pytest.raises(PotstillError, match="unfinished"):
+        DistilledSet.load(tmp_path / "killed")
+    subprocess.run([*call, str(tmp_path / "killed")], check=True)
+    straight, resumed = (load_file(tmp_path / name / "images.safetensors") for name in ("straight", "killed"))
+    assert straight.keys() == resumed.keys() and len(straight) == 3
+    assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
 
 
 def test_a_set_keeps_its_exact_values(real: RealData, tmp_path: Path) -> None:
