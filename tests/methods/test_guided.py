@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from potstill.concepts import Vocabulary
 from potstill.core.errors import PotstillError
+from potstill.core.progress import silent
 from potstill.core.seeds import generator
 from potstill.data.digits import digits
 from potstill.distilled import Slot
@@ -21,6 +22,7 @@ from potstill.nets.spec import Net, build
 from potstill.nets.store import load_net, save_net
 from potstill.priors import Condition
 from potstill.priors.tiny import decode_tiny, load_tiny
+from potstill.recipes import RECIPES
 
 SLOTS = [Slot("3", 0), Slot("3", 1), Slot("8", 0), Slot("1", 5), Slot("8", 2)]
 
@@ -177,6 +179,18 @@ def test_cosine_needs_no_negatives(real, tiny_dit, tiny_clip):
         PotstillError, match="'contrastive' needs negatives.*at least 1, or the objective cosine"
     ):
         ConceptTerm(vocabulary=words)
+
+
+def test_bfloat16_keeps_the_images_within_a_step_of_255_on_average():
+    """The tolerance that docs/methods/guided.md states, on informed digits by the shipped models."""
+    few, made = digits().select(("2", "3", "5")), []
+    for dtype in ("float32", "bfloat16"):
+        method = dataclasses.replace(RECIPES["digits-dit-concord"]().method, steps=10, dtype=dtype)
+        maker = method.prepare(few, seed=0, images_per_class=1, device="cpu")
+        slots = [Slot(key, 0) for key in few.classes.keys]
+        made.append(torch.stack([one.image.float() for one in maker.make(slots, silent)]))
+    apart = (made[0] - made[1]).abs().mean((1, 2, 3))
+    assert (0 < apart).all() and (apart < 1).all()
 
 
 def test_a_classifier_has_no_until():
