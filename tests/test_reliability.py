@@ -1,10 +1,12 @@
 """Faults injected into real processes: each ends in a message that names the file and a state to go on from."""
 
+import os
 import resource
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,28 @@ def test_no_room_for_a_file_is_told_and_the_set_is_finished_once_there_is(tmp_pa
         for root in (tmp_path / "set", tmp_path / "whole")
     )
     assert mended == whole and len(whole) == 30
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Iterator[Path]:
+    """A disk mounted to be read, where root runs the tests; else a folder without the right to write."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid():
+        folder.chmod(0o500)
+        yield folder
+        return
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("root, and no right to mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_folder_that_cannot_be_written_is_named(unwritable: Path) -> None:
+    refused = distill(unwritable / "set")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert f"cannot make {unwritable / 'set'}: " in refused.stderr
 
 
 @pytest.mark.parametrize("write", ["state", "weights", "text"])

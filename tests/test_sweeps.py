@@ -23,9 +23,10 @@ from potstill.evaluation.record import Evaluation
 from potstill.nets import NETS
 from potstill.nets.spec import Net
 from potstill.pipeline import distill_recipe, evaluate_set
+from potstill.plans import plan
 from potstill.recipes import RECIPES, STUDIES
 from potstill.recipes.study import Arm, Study
-from potstill.sweeps import Sweep, plan, sweep
+from potstill.sweeps import Sweep, sweep
 
 WEIGHT, STEPS = "method.terms.0.pace.weight", "method.steps"
 QUICK = {"witness": "null", "protocol": "hard@1", "student": "convnet-3-w4", "students": "2"}
@@ -191,6 +192,24 @@ def test_lines_and_levels_of_a_figure(swept):
     assert at({"a": [{"b": 1}]}, "a.0.b") == 1
     with pytest.raises(PotstillError, match="no '1' of 'a.1.b'"):
         at({"a": [{"b": 1}]}, "a.1.b")
+
+
+def test_accuracy_is_drawn_against_seconds(tmp_path):
+    """Two sets at 2 steps and two at 4: each mark stands at the mean seconds of its two."""
+    recipe, changes = RECIPES["digits-dit"](), {**QUICK, "images_per_class": "1", "classes": "2,3,5"}
+    made = sweep(recipe, {STEPS: [2, 4]}, tmp_path, seeds=2, changes=changes, epochs=1)
+    for place, point in enumerate(made.points):
+        file = tmp_path / point.set / "potstill.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"seconds": 10.0 * (place + 1)}))
+    told = {point.values[STEPS]: made.seconds(tmp_path)[point.recipe["name"]] for point in made.points}
+    assert told == {2: 20.0, 4: 30.0}, "seed by seed: 10 and 30, 20 and 40"
+    out = tmp_path / "curve.svg"
+    words = ["figure", "curve", str(tmp_path), "--over", STEPS, "--seconds", "--out", str(out)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "seconds a set, by steps" in out.read_text()
+    refused = CliRunner().invoke(app, ["figure", "curve", str(tmp_path), "--seconds", "--out", str(out)])
+    assert "--seconds needs a field" in str(refused.exception)
 
 
 def test_two_sweeps_of_one_folder_are_refused(tmp_path):

@@ -14,6 +14,9 @@ from datasets import load_dataset
 from PIL import Image
 from safetensors.torch import load_file
 
+from potstill.canvas import CANVASES
+from potstill.canvas.chain import Chain
+from potstill.canvas.gan_code import GanCode
 from potstill.canvas.latents import Latents
 from potstill.canvas.pixels import Pixels
 from potstill.core.errors import PotstillError
@@ -49,13 +52,15 @@ def learned(method: Matching, real: RealData, ipc: int = 2) -> dict[str, torch.T
 
 
 @pytest.mark.parametrize("objective", [DM, DC])
-@pytest.mark.parametrize("canvas", ["pixels", "tiles", "latents"])
+@pytest.mark.parametrize("canvas", [*CANVASES, "tiles"])
 def test_in_chunks_or_all_at_once(objective, canvas: str, real: RealData, tiny_dit: str) -> None:
-    """GLaD's two passes against one graph; six slots in chunks of four."""
+    """GLaD's two passes against one graph, on every canvas of the table; six slots in chunks of four."""
     kinds = {
         "pixels": Pixels(size=16, rate=0.5),
         "tiles": Pixels(size=16, parts=2),
         "latents": Latents(prior=tiny_dit),
+        "chain": Chain(prior=tiny_dit, steps=2),
+        "gan-code": GanCode(generator="digits/gan"),
     }
     whole, parted = (
         learned(Matching(objective=objective, canvas=kinds[canvas], iterations=2, chunk=chunk), real)

@@ -1,10 +1,11 @@
 """What holds for every objective that compares real and synthetic images directly.
 
-Trajectories are compared with those of experts: tests/objectives/test_trajectory.py.
+Those that compare with no real image have files of their own: `test_trajectory.py`, `test_statistics.py`.
 """
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +121,12 @@ def test_batchnorm_sees_both_sides_alike(name: str, few: RealData) -> None:
     others = torch.rand(images.shape, generator=generator("noise"))
     least, other = (matcher.loss(part.requires_grad_(), labels, 0).item() for part in (images, others))
     assert abs(least) < 1e-3 * other
+
+
+def test_every_objective_of_the_table_is_held_to_it() -> None:
+    alone = {"trajectory", "statistics"}
+    assert set(MATCHINGS) == SETTINGS.keys() | alone
+    assert all((Path(__file__).parent / f"test_{name}.py").is_file() for name in alone)
 
 
 @pytest.mark.parametrize("settings", REFUSED)

@@ -35,12 +35,13 @@ from potstill.methods.random import Random
 from potstill.nets.augment import Crop, CutMix, Flip
 from potstill.nets.spec import Net, build
 from potstill.nets.store import frozen
+from potstill.plans import plan
 from potstill.recipes import RECIPES
 from potstill.run import distill, on_ray
 from potstill.run.local import Alone, InProcess
 from potstill.run.on_ray import OnRay
 from potstill.run.shards import Bench
-from potstill.sweeps import Sweep, _turns, plan, sweep
+from potstill.sweeps import Sweep, _turns, sweep
 
 REAL = digits().select(["0", "1", "2"])
 ONE, TWO = OnRay(workers=1), OnRay(workers=2)

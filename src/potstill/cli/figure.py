@@ -27,6 +27,12 @@ def figure_curve(
         list[Path], typer.Argument(help="Sweeps, evaluation files, or sets and folders that hold some.")
     ],
     over: Annotated[str, typer.Option(help="The field along the x axis.")] = "images_per_class",
+    seconds: Annotated[
+        bool,
+        typer.Option(
+            "--seconds", help="What making the sets took along the x axis, at each value of --over."
+        ),
+    ] = False,
     level: Annotated[
         list[Path] | None,
         typer.Option(help="An evaluation or a set drawn as a level, such as the full data."),
@@ -39,10 +45,11 @@ def figure_curve(
     from potstill.report.figures import Reference, curve
 
     label = {"images_per_class": "images per class"}.get(over, over.removeprefix("method."))
+    label = f"seconds a set, by {label}" if seconds else label
     levels = [
         Reference(f"{one.name}, {one.ipc} per class", one.accuracies) for one in load_evaluations(level or [])
     ]
-    points, others = _points(places, over)
+    points, others = _points(places, over, seconds)
     _write(curve(points, title=title, x_label=label, references=[*others, *levels]), out)
 
 
@@ -94,14 +101,16 @@ def figure_time(
     )
 
 
-def _points(places: Sequence[Path], over: str) -> "tuple[list[Point], list[Reference]]":
-    """What is drawn along the field, and as levels what has no such field."""
+def _points(places: Sequence[Path], over: str, seconds: bool) -> "tuple[list[Point], list[Reference]]":
+    """What is drawn along the field, or along the seconds it took, and as levels what has no such field."""
     from potstill.evaluation.record import load_evaluations
     from potstill.report.figures import Reference, points
     from potstill.sweeps import Sweep
 
     sweeps = [(place, Sweep.load(place)) for place in places if (place / "sweep.json").is_file()]
     alone = [place for place in places if not (place / "sweep.json").is_file()]
+    if over == "images_per_class" and seconds:
+        raise PotstillError("--seconds needs a field of a sweep: name it with --over")
     if over == "images_per_class":
         return points(
             [*(one for place, sweep in sweeps for one in sweep.evaluations(place)), *load_evaluations(alone)]
@@ -111,6 +120,9 @@ def _points(places: Sequence[Path], over: str) -> "tuple[list[Point], list[Refer
     evaluations = [one for place, sweep in sweeps for one in sweep.evaluations(place)]
     held = {name: place for _, sweep in sweeps for name, place in sweep.places(over).items()}
     placed = {name: place for name, place in held.items() if place is not None}
+    if seconds:
+        took = {name: time for place, sweep in sweeps for name, time in sweep.seconds(place).items()}
+        placed = {name: (line, took[name]) for name, (line, _) in placed.items()}
     level = points([one for one in evaluations if one.name not in placed])
     drawn = points([one for one in evaluations if one.name in placed], placed)
     return drawn, [Reference(one.line, one.values) for one in level]
