@@ -150,7 +150,7 @@ def test_documented_commands_exist():
                 resolved(name, given.get("--method"), {}, settings)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10_matching", "digits", "matching"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar10_matching", "digits", "few_steps_accuracy", "matching"])
 def test_pages_of_evidence_show_the_saved_evaluations(name, monkeypatch):
     monkeypatch.syspath_prepend(ACCURACY)
     page = ACCURACY / f"{name}_cpu.md"

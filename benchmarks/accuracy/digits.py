@@ -16,6 +16,7 @@ import itertools
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,7 @@ from potstill.core.files import write_json, write_text
 from potstill.core.memory import keep_freed_memory
 from potstill.core.settings import to_plain
 from potstill.data.digits import digits
+from potstill.distilled import DistilledSet
 from potstill.encoders import Encoder
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.record import Evaluation
@@ -138,6 +140,8 @@ def main() -> None:
                 "judged": seen,
             }
             write_json(RESULTS / "sets" / f"{arm}-seed{seed}.json", facts)
+        else:
+            keep_spread(made, arm, seed, size)
         for protocol, student, ipc in missing:
             done = evaluate_set(
                 folder,
@@ -151,6 +155,18 @@ def main() -> None:
             done.save(_file(arm, seed, (protocol, student, ipc)))
             console.print(f"{arm} seed {seed} {protocol} {student} ipc {ipc}: {100 * done.mean:.1f}")
     write_text(HERE / "digits_cpu.md", written())
+
+
+def keep_spread(made: DistilledSet, arm: str, seed: int, size: int) -> None:
+    """Saves the spread inside a larger set's classes as the witness saw it, and that of real images."""
+    told = {
+        name: statistics.mean(values.values())
+        for name, values in (("spread", made.manifest.spread), ("real", made.manifest.real_spread))
+    }
+    write_json(
+        RESULTS / "spread" / f"{arm}-seed{seed}-ipc{size}.json",
+        {"arm": arm, "seed": seed, "ipc": size} | told,
+    )
 
 
 def _file(arm: str, seed: int, cell: tuple[str, str, int]) -> Path:
@@ -183,6 +199,10 @@ def written() -> str:
             "convnet-3-instance-w32 --students 2 --epochs 60`."
         ]
     parts += ["## What is seen in the images, 10 images per class, mean over sets", _seen(sets)]
+    spreads = [json.loads(file.read_text()) for file in sorted((RESULTS / "spread").glob("*.json"))]
+    for ipc in sorted({one["ipc"] for one in spreads}):
+        own = [one for one in spreads if one["ipc"] == ipc]
+        parts += [f"## Spread inside classes and accuracy, {ipc} images per class", _spread(own, evaluations)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -207,6 +227,34 @@ def _seen(sets: list[dict]) -> str:
                 for judge, name in COLUMNS.values()
             ]
             lines.append(f"| {arm} | {len(own)} | {seconds:.3f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _spread(spreads: list[dict], evaluations: Sequence[Evaluation]) -> str:
+    """Arms from the widest to the narrowest, with what their sets train narrow students to by hard labels."""
+    rows = []
+    for arm in {one["arm"] for one in spreads}:
+        own = [one for one in spreads if one["arm"] == arm]
+        reached = [
+            one.mean
+            for one in evaluations
+            if (one.name, one.ipc, one.protocol) == (arm, own[0]["ipc"], "dc@1")
+            and one.student == Net.parse(USUAL["dc@1"]).label
+            and one.set_seed in {each["seed"] for each in own}
+        ]
+        if reached:
+            wide = statistics.mean(one["spread"] for one in own)
+            rows.append((wide, arm, len(own), statistics.mean(reached)))
+    real = statistics.mean(one["real"] for one in spreads)
+    lines = [
+        f"Mean of 1 - cosine between two images of a class, as `digits/clip` sees them; {real:.3f} among real images.",
+        "",
+        "| arm | sets | spread | accuracy % |",
+        "|---|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {arm} | {n} | {wide:.3f} | {100 * right:.1f} |" for wide, arm, n, right in sorted(rows)[::-1]
+    ]
     return "\n".join(lines)
 
 
