@@ -156,6 +156,21 @@ def test_what_is_finished_is_read_and_more_is_added(swept, tmp_path):
     assert len(fewer.evaluations(out)[0].runs) == 2, "the second student is not lost"
 
 
+def test_points_of_recipes_that_had_no_size_yet_are_read(swept, tmp_path):
+    out, made = swept
+    older = shutil.copytree(out, tmp_path / "older")
+    plain = json.loads((older / "sweep.json").read_text())
+    for point in plain["points"]:
+        del point["recipe"]["size"]
+    (older / "sweep.json").write_text(json.dumps(plain))
+    steps = []
+    axes = {"images_per_class": [1, 2]}
+    again = sweep(
+        RECIPES["digits-random"](), axes, older, seeds=2, changes=QUICK, epochs=1, on_step=steps.append
+    )
+    assert {step.stage for step in steps} == {"sweep"} and len(again.points) == len(made.points)
+
+
 def test_a_lost_evaluation_is_made_again(swept, tmp_path):
     out, made = shutil.copytree(swept[0], tmp_path / "moved"), swept[1]
     file = out / made.points[0].evaluation

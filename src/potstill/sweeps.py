@@ -182,11 +182,14 @@ def _file_of(evaluation: Evaluation, folder: Path) -> Path:
 
 
 def _finished(out: Path, recipe: Recipe, epochs: int | None) -> Point | None:
-    """The point of exactly these settings that was made before and whose evaluation, or set, is still there."""
+    """The point of exactly these settings that was made before and whose evaluation, or set, is still there.
+
+    A field of recipes that an older point does not name yet was None.
+    """
     wanted = to_plain(recipe)
     for point in _held(out).points:
         file = out / (point.evaluation or f"{point.set}/metadata.jsonl")
-        if point.recipe == wanted and point.epochs == epochs and file.exists():
+        if {**dict.fromkeys(wanted), **point.recipe} == wanted and point.epochs == epochs and file.exists():
             return point
     return None
 
