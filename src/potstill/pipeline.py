@@ -47,9 +47,18 @@ class Outcome:
 def run(
     recipe: Recipe, out: Path, *, device: str = "cpu", batch: int = 64, on_step: OnStep = silent
 ) -> Outcome:
-    """Takes a recipe from real data to the page; every stage resumes where a killed run left it."""
-    distilled = distill_recipe(recipe, out, device=device, batch=batch, on_step=on_step)
-    evaluation = evaluate_recipe(recipe, out, recipe_data(recipe), device=device, on_step=on_step)
+    """Takes a recipe from real data to the page; every stage resumes where a killed run left it.
+
+    Raises PotstillError before anything is made for a protocol or student that there is not, no students, and data
+    without test images.
+    """
+    _ = PROTOCOLS[recipe.protocol], Net.parse(recipe.student)
+    if recipe.students < 1:
+        raise PotstillError(f"students must be at least 1, not {recipe.students}")
+    real = recipe_data(recipe)
+    require_tests(real)
+    distilled = distill_recipe(recipe, out, real=real, device=device, batch=batch, on_step=on_step)
+    evaluation = evaluate_recipe(recipe, out, real, device=device, on_step=on_step)
     written = page(
         [out], sorted((out / "evaluations").glob("*.json")), out / "report.html", title=recipe.name
     )
@@ -144,8 +153,7 @@ def evaluate_set(
     scales the protocol down, `size` shows all images at another side in px, and the result says so; `habit` adds the
     best of its source's looks. Students are kept in a file a judge. Raises PotstillError without test images.
     """
-    if not len(real.test):
-        raise PotstillError(f"{real.name} has no test images: name them with --test FOLDER")
+    require_tests(real)
     found = open_set(str(source), real, results, order=class_order, size=size, on_step=on_step)
     found = found.first(found.manifest.images_per_class if images_per_class is None else images_per_class)
     protocol = protocol if epochs is None else protocol.scaled({"training.epochs": epochs})
@@ -176,7 +184,15 @@ def evaluate_set(
         device=device,
         on_step=on_step,
     )
-    return _saved(replace(made, teacher_accuracy=known, settings={**made.settings, **sized}), file, partial)
+    changes = {**made.settings, **sized}
+    label = made.protocol.removesuffix("*") + ("*" if changes else "")
+    return _saved(replace(made, protocol=label, teacher_accuracy=known, settings=changes), file, partial)
+
+
+def require_tests(real: RealData) -> None:
+    """Raises PotstillError for data without test images."""
+    if not len(real.test):
+        raise PotstillError(f"{real.name} has no test images: name them with --test FOLDER")
 
 
 def _seen(found: Evaluable, real: RealData, size: int | None) -> Labelled:

@@ -82,6 +82,8 @@ def _product(axes: Axes) -> Iterator[tuple[tuple[str, str], ...]]:
     """Every combination of the axes' values as text, fields in alphabetical order."""
     columns = []
     for path, values in sorted(axes.items()):
+        if isinstance(values, str):
+            raise PotstillError(f"the values of {path} must be a sequence, not the text {values!r}")
         if not values:
             raise PotstillError(f"--over {path} names no value")
         texts = [value if isinstance(value, str) else json.dumps(to_plain(value)) for value in values]

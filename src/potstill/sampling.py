@@ -49,6 +49,8 @@ def sample(
     the schedule's last steps are taken, from its latents with `noise` added at the first of them; a moment keeps its
     place among all steps.
     """
+    if solver == "ancestral" and len(draws) != len(noise):
+        raise PotstillError(f"ancestral sampling draws for each image: {len(noise)} need as many generators")
     schedule: Any = prior.schedule(steps, solver)
     moments = schedule.timesteps
     if start is None:

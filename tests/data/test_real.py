@@ -38,9 +38,9 @@ def test_classes_refuse_repeated_keys_and_odd_names() -> None:
 
 
 def test_a_split_needs_one_int64_label_an_id() -> None:
-    with pytest.raises(ValueError, match="2 ids"):
+    with pytest.raises(PotstillError, match="2 ids"):
         Split(("x", "y"), torch.zeros(3, dtype=torch.int64), lambda row: Image.new("RGB", (1, 1)))
-    with pytest.raises(ValueError, match="int64"):
+    with pytest.raises(PotstillError, match="int64"):
         Split(("x",), torch.zeros(1), lambda row: Image.new("RGB", (1, 1)))
 
 

@@ -13,6 +13,7 @@ from potstill.canvas.start import real_starts, side
 from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
+from potstill.core.settings import require_allowed
 from potstill.data.real import RealData
 from potstill.distilled import Slot
 from potstill.guidance.free import ClassifierFree
@@ -52,6 +53,7 @@ class Chain:
     size: int | None = None
 
     def __post_init__(self) -> None:
+        require_allowed(self)
         least = 1 if self.residual == "none" else 2
         if self.steps < least:
             raise PotstillError(

@@ -1,5 +1,6 @@
 """Pixels themselves, whole or in tiles."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,7 @@ from potstill.canvas.colours import Colours, Normalised, Whitened
 from potstill.canvas.start import real_starts
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
+from potstill.core.settings import require_allowed
 from potstill.data.real import RealData
 from potstill.distilled import Slot
 from potstill.distilled.mosaic import folded, unfolded
@@ -27,7 +29,7 @@ class Pixels:
     With `parts` above 1 it is IDM's partitioning (Zhao et al. 2023, arXiv:2307.09742): an image is parts x parts tiles,
     each begun from a real image of its own and enlarged to the whole where it is matched or trained on. Values may
     leave [0, 1]. `size` is the side in pixels; None takes the data set's own. Raises PotstillError where tiles do not
-    fill the side.
+    fill the side, and for other values and rates out of range.
     """
 
     kind: Literal["pixels"] = "pixels"
@@ -36,6 +38,11 @@ class Pixels:
     rate: float = 0.1
     parts: int = 1
     size: int | None = None
+
+    def __post_init__(self) -> None:
+        require_allowed(self)
+        if not 0 < self.rate < math.inf:
+            raise PotstillError(f"the rate of pixels must be positive, not {self.rate}")
 
     def prepare(self, real: RealData, slots: Sequence[Slot], *, seed: int, device: str) -> "PixelSurface":
         """The start, drawn for each slot by itself."""

@@ -96,9 +96,14 @@ class ConceptSpace:
         )
 
     def negatives(self, label: int, draw: torch.Generator) -> list[tuple[int, int]]:
-        """Draws one image's negatives as (class, phrase) positions: one phrase each of different other classes."""
-        policy = NEGATIVES[self.vocabulary.policy]
-        classes = policy(self.similarity[label], self.vocabulary.negatives, draw)
+        """Draws one image's negatives as (class, phrase) positions: one phrase each of different other classes.
+
+        The order of the classes decides nothing; all images have equally many, at most as each class has others.
+        """
+        order = sorted(range(len(self.keys)), key=self.keys.__getitem__)
+        least = int(self.similarity.isfinite().sum(1).min())
+        policy, count = NEGATIVES[self.vocabulary.policy], min(self.vocabulary.negatives, least)
+        classes = [order[place] for place in policy(self.similarity[label][order], count, draw)]
         phrases = torch.randint(self.texts.shape[1], (len(classes),), generator=draw).tolist()
         return list(zip(classes, phrases, strict=True))
 

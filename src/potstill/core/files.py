@@ -60,8 +60,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, parted by line feeds alone: JSON lines may hold the other separators of Unicode."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    """The lines of a UTF-8 file, parted by line feeds alone: JSON lines may hold the other separators of Unicode.
+
+    Raises PotstillError for a file of another encoding.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise PotstillError(f"{path} is not UTF-8: {error}") from None
     return lines[:-1] if lines[-1] == "" else lines
 
 

@@ -1,6 +1,7 @@
 """One random generator an item, from what the item is and nothing else."""
 
 import hashlib
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,9 +11,11 @@ import torch
 def generator(*identity: int | str) -> torch.Generator:
     """A CPU generator seeded by a hash of `identity`, for example (seed, "noise", class key, index).
 
-    An item's draws therefore do not depend on batch size, order, worker count or resume. Draw on the CPU, then move.
+    Integers of any kind are alike; raises TypeError for numbers that are none. An item's draws therefore do not depend
+    on batch size, order, worker count or resume. Draw on the CPU, then move.
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in identity)
+    whole = [part if isinstance(part, str) else operator.index(part) + 0 for part in identity]
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in whole)
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 

@@ -124,6 +124,15 @@ def replace_at(value: Any, path: str, text: str) -> Any:
     raise PotstillError(f"{where}: there is nothing inside {value!r}")
 
 
+def require_allowed(settings: Any) -> None:
+    """Raises PotstillError where a field that names its values holds another, whoever built the settings."""
+    for name, hint in typing.get_type_hints(type(settings)).items():
+        if typing.get_origin(hint) is typing.Literal and (
+            value := getattr(settings, name)
+        ) not in typing.get_args(hint):
+            raise unknown(f"{type(settings).__name__} {name}", value, typing.get_args(hint))
+
+
 def at(plain: Any, path: str) -> Any:
     """The value at a dotted path of plain settings; raises PotstillError where there is none."""
     value = plain

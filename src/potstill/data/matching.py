@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from potstill.core.errors import PotstillError
+from potstill.core.files import read_lines
 from potstill.data.classes import imagenet
 from potstill.data.order import natural
 from potstill.data.real import Classes
@@ -90,6 +91,10 @@ ORDERS: Mapping[str, tuple[str, Callable[[Classes], tuple[str, ...]]]] = {
 """Orders of classes by name: in words, and as a function of the classes of the real data."""
 
 
+LONGEST = 256
+"""Bytes that no name of a file has; longer words are lists of keys."""
+
+
 def class_order(order: str, classes: Classes) -> tuple[str, ...]:
     """The keys that `order` puts in order: a word of `ORDERS`, a file with a key a line, or keys with commas.
 
@@ -97,10 +102,11 @@ def class_order(order: str, classes: Classes) -> tuple[str, ...]:
     """
     if order in ORDERS:
         return ORDERS[order][1](classes)
-    file = Path(order).expanduser()
-    text = file.read_text(encoding="utf-8") if file.is_file() else order.replace(",", "\n")
-    given = [line.strip() for line in text.splitlines() if line.strip()]
-    if file.is_file() or len(given) > 1:
+    file = Path(order).expanduser() if len(order.encode()) < LONGEST else None
+    read = file is not None and file.is_file()
+    lines = read_lines(file) if file is not None and read else order.split(",")
+    given = [line.strip() for line in lines if line.strip()]
+    if read or len(given) > 1:
         listed = Classes(tuple(given), tuple(given))
         places = matched(listed, classes)
         keys = [

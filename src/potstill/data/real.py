@@ -70,7 +70,8 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.labels.shape != (len(self.ids),) or self.labels.dtype != torch.int64:
-            raise ValueError(f"{len(self.ids)} ids need as many int64 labels, not {self.labels.shape}")
+            found = f"{self.labels.dtype} {list(self.labels.shape)}"
+            raise PotstillError(f"{len(self.ids)} ids need as many int64 labels, not {found}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,7 +79,7 @@ class Split:
     def pixels(self, rows: Sequence[int] | Tensor | None, size: int) -> Tensor:
         """The rows (None: all) as uint8 [n, 3, size, size], resized and centre cropped by `square`."""
         require_side(size)
-        chosen = list(range(len(self))) if rows is None else [int(row) for row in rows]
+        chosen = list(range(len(self))) if rows is None else _chosen(rows)
         held = self._held(chosen, size)
         if held is not None:
             return held
@@ -103,8 +104,8 @@ class Split:
         return digest.digest()
 
     def take(self, rows: Sequence[int] | Tensor) -> "Split":
-        """The rows given, in the order given."""
-        chosen = tuple(int(row) for row in rows)
+        """The rows given, in the order given; a mask of booleans gives those where it is true."""
+        chosen = tuple(_chosen(rows))
         ids = tuple(self.ids[row] for row in chosen)
         inner = self.read
         if isinstance(inner, _Taken):
@@ -160,8 +161,19 @@ class RealData:
         return replace(self, classes=classes, train=train, test=test)
 
 
+def _chosen(rows: Sequence[int] | Tensor) -> list[int]:
+    if isinstance(rows, Tensor) and rows.dtype == torch.bool:
+        rows = torch.nonzero(rows).flatten()
+    return [int(row) for row in rows]
+
+
 def tensor_split(images: Tensor, labels: Tensor, prefix: str) -> Split:
-    """A split of images held in memory, uint8 [n, 3, h, w], whose ids are "prefix/row"."""
+    """A split of images held in memory, uint8 [n, 3, h, w], whose ids are "prefix/row".
+
+    Raises PotstillError for images of another kind or shape.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise PotstillError(f"images must be uint8 [n, 3, h, w], not {images.dtype} {list(images.shape)}")
     ids = tuple(f"{prefix}/{row}" for row in range(len(images)))
     return Split(ids, labels, _InMemory(images))
 

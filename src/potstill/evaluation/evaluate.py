@@ -4,6 +4,7 @@ import functools
 import hashlib
 import itertools
 import json
+import operator
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -168,6 +169,7 @@ def _each(
     on_step: OnStep,
 ) -> tuple[Run, ...]:
     """The runs of all seeds, in their order; those in `partial` are taken from there, new ones go there."""
+    seeds = [*map(operator.index, seeds)]
     if not seeds or len(set(seeds)) < len(seeds):
         raise PotstillError(f"an evaluation needs student seeds, each once, not {list(seeds)}")
     runs = {done.seed: done for done in _finished(partial, begun)}

@@ -3,6 +3,7 @@
 Legend: x_t the noisy latent, x0 the clean one, a the alpha-bar of the step, S the score, g its gradient.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -51,6 +52,8 @@ class Pace:
     def __post_init__(self) -> None:
         if self.look not in LOOKS:
             raise unknown("look", self.look, LOOKS)
+        if not math.isfinite(self.weight):
+            raise PotstillError(f"weight must be finite, not {self.weight}")
         if not 0 <= self.start < self.stop <= 1:
             raise PotstillError(
                 f"a window needs 0 <= start < stop <= 1, not start {self.start} and stop {self.stop}"

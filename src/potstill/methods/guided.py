@@ -1,5 +1,6 @@
 """Images sampled from a diffusion prior, bent by guidance terms: DiT, unCLIP, and CONCORD on either."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 from potstill.concepts import ConceptSpace, Vocabulary
-from potstill.core.errors import PotstillError
+from potstill.core.errors import PotstillError, unknown
 from potstill.core.fingerprint import fingerprint
 from potstill.core.progress import OnStep, silent
 from potstill.core.seeds import generator
+from potstill.core.settings import require_allowed
 from potstill.data.real import RealData
 from potstill.distilled import Slot
 from potstill.encoders import Encoder
@@ -47,6 +49,10 @@ class ConceptTerm:
     tiny: str | None = None
 
     def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise unknown("objective", self.objective, OBJECTIVES)
+        if not 0 < self.temperature < math.inf:
+            raise PotstillError(f"the temperature must be positive, not {self.temperature}")
         if self.vocabulary.negatives == 0 and self.objective not in IGNORE_NEGATIVES:
             raise PotstillError(
                 f"objective {self.objective!r} needs negatives and vocabulary.negatives is 0. Allowed: at least 1, "
@@ -92,6 +98,9 @@ class Guided:
     execution: Execution = field(default_factory=Execution)
 
     def __post_init__(self) -> None:
+        require_allowed(self)
+        if not math.isfinite(self.scale):
+            raise PotstillError(f"the scale of guidance must be finite, not {self.scale}")
         if self.execution.compile and any(term.pace.look == "full" for term in self.terms):
             raise PotstillError(
                 "execution.compile is for denoisers that nothing differentiates; look is 'full' here"
@@ -150,7 +159,7 @@ def _load_concept(term: ConceptTerm, prior: Prior, real: RealData) -> LoadedTerm
     name, device, dtype = term.vocabulary.encoder, str(prior.device), prior.vae.dtype
     encoder = Encoder.from_pretrained(name, device=device, dtype=dtype)
     space = ConceptSpace.build(term.vocabulary, encoder, real)
-    if not space.similarity.isfinite().any():
+    if not space.similarity.isfinite().any() and term.objective not in IGNORE_NEGATIVES:
         raise PotstillError(f"concept informing needs classes of at least two names; {real.name} has one")
     score = ConceptScore(encoder, OBJECTIVES[term.objective], term.temperature)
     complete = None if term.pace.until is None else space.completeness(term.pace.until)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from potstill.core.errors import PotstillError
 from potstill.core.fingerprint import fingerprint
+from potstill.core.settings import require_allowed
 from potstill.data.real import RealData
 from potstill.nets.predict import predict
 from potstill.nets.store import StoredNet, load_net, rows_of
@@ -35,6 +36,7 @@ class Pruning:
     order: Literal["easiest", "hardest"] = "easiest"
 
     def __post_init__(self) -> None:
+        require_allowed(self)
         if not 0 < self.share <= 1:
             raise PotstillError(f"pruning keeps a share above 0 and at most 1, not {self.share}")
 

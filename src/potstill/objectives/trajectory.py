@@ -15,6 +15,7 @@ from torch.nn import functional
 from potstill.canvas import Learned
 from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
+from potstill.core.settings import require_allowed
 from potstill.data.real import RealData
 from potstill.nets.augment import Augment, unchanged
 from potstill.nets.fit import batches
@@ -52,6 +53,7 @@ class TrajectoryMatching:
     unroll: Literal["full", "constant"] = "full"
 
     def __post_init__(self) -> None:
+        require_allowed(self)
         named = {"steps": self.steps, "expert_epochs": self.expert_epochs, "max_start": self.max_start}
         for name, value in (named | {"batch": 1 if self.batch is None else self.batch}).items():
             if value < 1:

@@ -49,6 +49,10 @@ def schedule(
         kind = SOLVERS["dpm-solver++"]
         changed |= {"solver_order": 1, "algorithm_type": "dpmsolver++", "final_sigmas_type": "zero"}
     scheduler = kind.from_config(config, **changed)
+    if float(scheduler.init_noise_sigma) != 1:
+        raise PotstillError(
+            f"{kind.__name__} noises by adding sigma times the noise, which is not what is stepped here"
+        )
     if evenly:
         grid = torch.linspace(0, trained - 1, steps, dtype=torch.float64).round().int()
         scheduler.set_timesteps(timesteps=grid.flip(0).tolist(), device=device)

@@ -42,8 +42,11 @@ def distill(
     how much a kill can cost, and `on` (None: this process) who makes them, and nothing else (bitwise on a CPU). This
     process alone writes to `out`. Raises PotstillError where `out` holds a set made with other settings or is being
     filled, and on other processes where the method keeps a state of its own or their versions or weights differ from
-    each other.
+    each other. Numbers below 1 are refused too.
     """
+    for told, value in (("images_per_class", images_per_class), ("batch", batch)):
+        if value < 1:
+            raise PotstillError(f"{told} must be at least 1, not {value}")
     order = Order(
         method=method,
         real=real,
