@@ -142,6 +142,14 @@ def test_other_images_of_the_same_names_are_refused(base: str, tuned: Path, tmp_
     assert before.metrics == metrics, "as finished before pixels were told"
 
 
+def test_a_folder_of_something_else_is_left_alone(base: str, tmp_path: Path) -> None:
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "mine.txt").write_text("years of work")
+    with pytest.raises(PotstillError, match=r"is not empty \(transformer\).*name another folder"):
+        finetune(few(), tmp_path, short(base))
+    assert (tmp_path / "transformer" / "mine.txt").read_text() == "years of work"
+
+
 def test_a_folder_that_is_being_filled_is_left_alone(base: str, tmp_path: Path) -> None:
     with alone(tmp_path), pytest.raises(PotstillError, match="is being filled by process"):
         finetune(few(), tmp_path, short(base))

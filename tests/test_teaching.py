@@ -86,6 +86,14 @@ def test_a_teacher_of_other_images_of_the_same_names_is_refused(tmp_path: Path) 
     assert teach(other, tmp_path, short).metrics == older, "an older teacher does not know its pixels"
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(PotstillError, match=r"is not empty \(README.md\).*name another folder"):
+        teach(load("digits"), tmp_path, SHORT)
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
 def test_a_folder_that_is_being_filled_is_left_alone(tmp_path: Path) -> None:
     with alone(tmp_path), pytest.raises(PotstillError, match="is being filled by process"):
         teach(load("digits"), tmp_path, SHORT)

@@ -18,7 +18,7 @@ from torch import Tensor
 from potstill.bundled import resolve
 from potstill.bundled.licences import UNKNOWN, model_licence
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_json, sha256, write_json, write_text
+from potstill.core.files import read_json, require_own, sha256, write_json, write_text
 from potstill.core.lock import alone
 from potstill.core.processes import Processes
 from potstill.core.progress import OnStep, Step, silent
@@ -115,6 +115,8 @@ def _tuned(
     """One folder; `begun` gives the fingerprint of the weights that training sets out from."""
     if (out / INDEX).is_file():
         return _finished(out, real, tuning, begun)
+    if processes.first:
+        require_own(out, CHECKPOINT)
     identity = _identity(real, tuning)
     started = time.perf_counter()
     prior = Prior.from_pretrained(tuning.prior, device=processes.device)

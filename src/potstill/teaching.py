@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import write_text
+from potstill.core.files import require_own, write_text
 from potstill.core.lock import alone
 from potstill.core.progress import OnStep, silent
 from potstill.core.seeds import generator
@@ -23,6 +23,7 @@ from potstill.nets.schedule import Cosine
 from potstill.nets.spec import Net, build
 from potstill.nets.store import CONFIG, StoredNet, load_net, save_net
 
+CHECKPOINT = "checkpoint.pt"
 SMALL = 64
 """Up to this side images are shifted, above it cropped and resized."""
 
@@ -69,12 +70,13 @@ def teach(
 
     The images are held in memory as uint8. A killed run goes on from its last checkpoint to the same bits (on a CPU
     with the same number of threads); a finished one is read. The test images are read once, after the last epoch.
-    Raises PotstillError where `out` holds a teacher of other settings or data.
+    Raises PotstillError where `out` holds a teacher of other settings or data, or something else.
     """
     size = teaching.size or real.size
     with alone(out):
         if (out / CONFIG).is_file():
             return _finished(out, real, teaching, size)
+        require_own(out, CHECKPOINT)
         return _trained(real, out, teaching, size, device, on_step)
 
 
@@ -86,7 +88,7 @@ def _trained(
     module = build(teaching.net, len(real.classes), size, generator(teaching.seed, "teacher", "start")).to(
         device
     )
-    checkpoint = Checkpoint(path=out / "checkpoint.pt", identity=identity)
+    checkpoint = Checkpoint(path=out / CHECKPOINT, identity=identity)
     loss = fit(
         module,
         real.train.pixels(None, size),

@@ -246,6 +246,13 @@ def test_names_with_spaces_accents_and_brackets(make_folder: Make) -> None:
     data.train.pixels(None, 12)
 
 
+def test_a_pipe_is_no_image(make_folder: Make) -> None:
+    root = make_folder("a/1.png", "b/1.png", size=(8, 8))
+    os.mkfifo(root / "a" / "2.png")
+    with pytest.raises(PotstillError, match="(?s)1 of 3 images.*2.png: not a file"):
+        load(root)
+
+
 def test_names_that_are_not_utf8_are_listed(make_folder: Make) -> None:
     root = make_folder("a/1.png", "b/1.png", size=(8, 8))
     (root / "a" / "1.png").rename(root / "a" / os.fsdecode(b"caf\xe9.png"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from potstill.core.errors import PotstillError
 from potstill.distilled import DistilledSet, Manifest, Slot, Writer
@@ -125,9 +126,15 @@ def test_a_damaged_set_is_refused_and_mended(tmp_path, how, lost):
         assert again.read_bytes() == one.read_bytes()
 
 
-@pytest.mark.parametrize(
-    "harm", [lambda file: file.write_bytes(b"other"), Path.unlink], ids=["other", "gone"]
-)
+def exchange(file: Path) -> None:
+    """Values of the right names and shapes, of other images."""
+    save_file({name: 1 - values for name, values in load_file(file).items()}, file)
+
+
+HARMS = [lambda file: file.write_bytes(b"other"), Path.unlink, exchange]
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=["other", "gone", "exchanged"])
 def test_images_kept_as_floats_are_mended_too(tmp_path, harm):
     def filled():
         writer = Writer(tmp_path, manifest())
@@ -145,6 +152,19 @@ def test_images_kept_as_floats_are_mended_too(tmp_path, harm):
     assert torch.equal(
         mended.examples(KEYS)[0], torch.stack([image(slot) / 255 for slot in manifest().slots()])
     )
+
+
+@pytest.mark.parametrize("more", ["x\n", None], ids=["noise", "twice"])
+def test_a_line_too_many_is_mended(tmp_path, more):
+    fill(tmp_path).finish()
+    file = tmp_path / "metadata.jsonl"
+    sound = file.read_text()
+    file.write_text(sound + (more or sound.splitlines(keepends=True)[0]))
+    with pytest.raises(PotstillError, match="again mends the set"):
+        DistilledSet.load(tmp_path)
+    assert not Writer(tmp_path, manifest()).missing
+    fill(tmp_path).finish()
+    assert file.read_text() == sound and DistilledSet.load(tmp_path).verify() == []
 
 
 def test_other_settings_are_refused_and_told(tmp_path):

@@ -18,7 +18,7 @@ from potstill.core.seeds import generator
 from potstill.data.digits import digit_arrays, digit_split
 from potstill.data.real import Classes
 from potstill.evaluation import PROTOCOLS
-from potstill.evaluation.evaluate import Subject, centre, evaluate
+from potstill.evaluation.evaluate import Finished, Subject, centre, evaluate
 from potstill.evaluation.protocol import Setting
 from potstill.evaluation.record import Evaluation
 from potstill.evaluation.student import Labelled, hits, train_student, with_momentum
@@ -176,6 +176,20 @@ def test_a_killed_evaluation_goes_on_to_the_same_numbers(
         train, test, seeds=[2, 0], partial=partial, on_step=lambda step: pytest.fail("trained again")
     )
     assert numbers(fewer) == [straight[2], straight[0]]
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_two_evaluations_of_one_set_keep_each_others_students(
+    train: Labelled, test: Labelled, tmp_path: Path
+) -> None:
+    partial, seen = tmp_path / "partial.json", []
+
+    def beside(step: Step) -> None:
+        if not seen:
+            seen.append(judge(train, test, seeds=[1, 2], partial=partial))
+
+    judge(train, test, seeds=[0], partial=partial, on_step=beside)
+    assert [one.seed for one in Finished.load(partial).in_order] == [0, 1, 2]
 
 
 @pytest.mark.usefixtures("one_at_a_time")

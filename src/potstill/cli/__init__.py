@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.text import Text
@@ -85,5 +85,11 @@ def main() -> None:
     try:
         app()
     except PotstillError as error:
-        err_console.print(Text.assemble(("error:", "red"), f" {error}"), soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error))
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        _fail(f"cannot use {error.filename}: {error.strerror}")
+
+
+def _fail(told: str) -> NoReturn:
+    err_console.print(Text.assemble(("error:", "red"), f" {told}"), soft_wrap=True)
+    sys.exit(2)

@@ -71,6 +71,20 @@ def read_lines(path: Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
+def require_own(folder: Path, begun: str) -> None:
+    """Raises PotstillError for a folder that holds something, and not the file `begun` that a run of ours leaves first.
+
+    Hidden files do not count.
+    """
+    held = (
+        [file.name for file in folder.iterdir() if not file.name.startswith(".")] if folder.is_dir() else []
+    )
+    if held and begun not in held:
+        raise PotstillError(
+            f"{folder} is not empty ({', '.join(sorted(held)[:3])}) and not one to go on in: name another folder"
+        )
+
+
 def sha256(path: Path) -> str:
     """The hex SHA-256 of a file, or of a folder's files taken with their relative names in sorted order."""
     if path.is_file():

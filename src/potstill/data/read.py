@@ -69,6 +69,8 @@ def square(image: Image.Image, size: int) -> Image.Image:
 
 def _decode(source: Path | bytes, name: str | None, *, whole: bool) -> tuple[Image.Image, tuple[int, int]]:
     label = name or (str(source) if isinstance(source, Path) else "the image")
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        raise UnreadableImage(f"cannot read {label}: not a file")
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             size = image.size

@@ -188,9 +188,12 @@ class DistilledSet:
             return self.images()
         try:
             held = load_file(file)
-            return torch.stack([held[record.slot.file_name] for record in self.records])
+            kept = torch.stack([held[record.slot.file_name] for record in self.records])
         except (OSError, SafetensorError, KeyError) as error:
             raise PotstillError(f"{file} does not hold the set's images ({error}): {MENDED}") from error
+        if not torch.equal(rounded(kept), self.images()):
+            raise PotstillError(f"{file} was altered: its images are not those of the PNG files: {MENDED}")
+        return kept
 
     def labels(self, keys: Sequence[str]) -> Tensor:
         """Class positions among `keys`, int64 [n]; raises PotstillError for a class that only one of the two has."""
@@ -219,10 +222,11 @@ class DistilledSet:
                 faults.append(f"{file} is missing")
             elif sha256(file) != record.sha256:
                 faults.append(f"{file} was altered: its SHA-256 is not the one on record")
-        if self.manifest.exact and not (self.folder / EXACT).is_file():
-            faults.append(f"{self.folder / EXACT} is missing")
-        if not faults and not torch.equal(rounded(self._exact()), self.images()):
-            faults.append(f"{self.folder / EXACT} was altered: its images are not those of the PNG files")
+        if not faults:
+            try:
+                self._exact()
+            except PotstillError as error:
+                faults.append(str(error))
         known = {self.folder / record.slot.file_name for record in self.records}
         surplus = [file for file in sorted(self.folder.glob("train/**/*.png")) if file not in known]
         return faults + [f"{file} belongs to no record" for file in surplus]

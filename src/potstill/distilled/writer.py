@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,6 +29,7 @@ from potstill.distilled.set import (
     Manifest,
     Record,
     Slot,
+    rounded,
 )
 
 DECIDING = ("format", "method", "data", "classes", "images_per_class", "size", "seed", "weights")
@@ -71,19 +74,26 @@ class Writer:
         if not begun.finished or self.missing:
             kept = "".join(record.to_line() + "\n" for record in self._records.values())
             write_text(self.folder / PARTIAL, kept)
-        if begun.finished and self.missing:
+        whole = "".join(
+            self._records[slot].to_line() + "\n" for slot in begun.slots() if slot in self._records
+        )
+        if begun.finished and (self.missing or not file.exists() or file.read_bytes() != whole.encode()):
+            write_text(self.folder / PARTIAL, whole)
             self.manifest = dataclasses.replace(begun, finished=False)
             write_json(self.folder / MANIFEST, to_plain(self.manifest))
             (self.folder / METADATA).unlink(missing_ok=True)
 
     def _exact_names(self) -> set[str] | None:
-        """The images that are kept as float32; None where the set keeps none, and a broken file is taken away."""
+        """The images that are kept as float32, those of the PNG files; None where the set keeps none.
+
+        A broken file is taken away.
+        """
         file = self.folder / EXACT
         if not file.exists():
             return set() if self.manifest.exact else None
         try:
-            with safe_open(file, "pt") as held:
-                return set(held.keys())
+            held = load_file(file)
+            return {name for name, values in held.items() if _shows(self.folder / name, values)}
         except SafetensorError:
             file.unlink()
             return set()
@@ -150,6 +160,15 @@ class Writer:
 def _ours(file: Path) -> bool:
     """Whether it is the lock, or what a kill left of the first write."""
     return file.name == LOCK or (file.name.startswith(f".{MANIFEST}.") and file.name.endswith(".partial"))
+
+
+def _shows(picture: Path, values: Tensor) -> bool:
+    """Whether a picture is the values in 8 bits."""
+    try:
+        shown = torch.from_numpy(np.array(Image.open(picture).convert("RGB"))).permute(2, 0, 1)
+    except OSError:
+        return False
+    return torch.equal(shown, rounded(values))
 
 
 def _png(image: Tensor) -> Any:

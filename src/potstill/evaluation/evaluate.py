@@ -178,6 +178,8 @@ def _each(
 
     def save() -> None:
         if partial is not None:
+            others = {done.seed: done for done in _finished(partial, begun)}  # of a process beside this one
+            runs.update({seed: done for seed, done in others.items() if seed not in runs})
             write_json(partial, to_plain(replace(begun, runs=tuple(runs.values()))))
 
     def keep(done: Run) -> None:
