@@ -1,10 +1,9 @@
 """The whole flow as one readable file: real data to a distilled set to its evaluation to the page."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -164,8 +163,8 @@ def evaluate_set(
     test = real.test.pixels(None, plan.test_side), real.test.labels
     taught, stored, known = _judge(plan, teacher, teacher_classes, images, test, real, found.folder, device)
     judge = judge_print(taught, stored, real.fingerprint, habit)
-    sized = {} if size is None else {"size": size}
-    name = evaluation_name(protocol, student, len(images) // (count * found.manifest.parts**2), sized)
+    told = protocol if size is None else protocol.scaled({"size": size})  # for the record: no plan has a size
+    name = evaluation_name(told, student, len(images) // (count * found.manifest.parts**2))
     file, partial = _files(found.folder / "evaluations", name, judge)
     made = evaluate(
         (images, labels),
@@ -184,9 +183,8 @@ def evaluate_set(
         device=device,
         on_step=on_step,
     )
-    changes = {**made.settings, **sized}
-    label = made.protocol.removesuffix("*") + ("*" if changes else "")
-    return _saved(replace(made, protocol=label, teacher_accuracy=known, settings=changes), file, partial)
+    made = replace(made, protocol=told.label, settings=told.overrides, teacher_accuracy=known)
+    return _saved(made, file, partial)
 
 
 def require_tests(real: RealData) -> None:
@@ -249,11 +247,8 @@ def _subject(manifest: Manifest, real: RealData) -> Subject:
     )
 
 
-def evaluation_name(
-    protocol: Protocol, student: Net, images_per_class: int, more: Mapping[str, Any] | None = None
-) -> str:
-    """The file name of an evaluation: protocol, what was changed in it and `more`, student, images per class."""
-    told = sorted({**protocol.overrides, **(more or {})}.items())
-    changed = "".join(f"-{path.split('.')[-1]}-{value}" for path, value in told)
+def evaluation_name(protocol: Protocol, student: Net, images_per_class: int) -> str:
+    """The file name of an evaluation: protocol, what was changed in it, student, images per class."""
+    changed = "".join(f"-{path.split('.')[-1]}-{value}" for path, value in sorted(protocol.overrides.items()))
     named = f"{protocol.name}@{protocol.version}{changed}-{student.short}-ipc{images_per_class}"
     return re.sub(r"[^\w@.-]+", "-", named)

@@ -215,7 +215,6 @@ def test_ctrl_c_stops() -> None:
     )
     assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
-    time.sleep(0.5)  # until all jobs are handed out and the caller waits
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=20)
     assert errors.rstrip().endswith("KeyboardInterrupt")

@@ -14,7 +14,7 @@ def generator(*identity: int | str) -> torch.Generator:
     Integers of any kind are alike; raises TypeError for numbers that are none. An item's draws therefore do not depend
     on batch size, order, worker count or resume. Draw on the CPU, then move.
     """
-    whole = [part if isinstance(part, str) else operator.index(part) + 0 for part in identity]
+    whole = [part if isinstance(part, str) else int(operator.index(part)) for part in identity]
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in whole)
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

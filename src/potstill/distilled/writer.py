@@ -71,14 +71,12 @@ class Writer:
             image = self.folder / name
             if image.is_file() and sha256(image) == record.sha256 and (exact is None or name in exact):
                 self._records[record.slot] = record
-        if not begun.finished or self.missing:
-            kept = "".join(record.to_line() + "\n" for record in self._records.values())
-            write_text(self.folder / PARTIAL, kept)
-        whole = "".join(
-            self._records[slot].to_line() + "\n" for slot in begun.slots() if slot in self._records
-        )
-        if begun.finished and (self.missing or not file.exists() or file.read_bytes() != whole.encode()):
-            write_text(self.folder / PARTIAL, whole)
+        sound = [self._records[slot].to_line() + "\n" for slot in begun.slots() if slot in self._records]
+        kept = "".join(sound)
+        if begun.finished and not self.missing and file.read_bytes() == kept.encode():
+            return
+        write_text(self.folder / PARTIAL, kept)
+        if begun.finished:
             self.manifest = dataclasses.replace(begun, finished=False)
             write_json(self.folder / MANIFEST, to_plain(self.manifest))
             (self.folder / METADATA).unlink(missing_ok=True)

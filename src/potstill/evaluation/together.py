@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TypeVar
 
@@ -55,7 +55,10 @@ def side_by_side(
             pool.submit(job, news.put, check).add_done_callback(news.put)
         missing = len(jobs)
         while missing:
-            new = news.get()
+            try:
+                new = news.get(timeout=1)
+            except Empty:  # an interrupt that came just before the wait is seen between two
+                continue
             if isinstance(new, Step):
                 on_step(new)
             else:
