@@ -27,6 +27,8 @@ from potstill.distilled import DistilledSet
 from potstill.distilled.resize import resized
 from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.record import Evaluation, load_evaluations
+from potstill.exporting.export import export
+from potstill.exporting.folder import Folder
 from potstill.labelling import label_set
 from potstill.labels.views import ViewLabels
 from potstill.methods.random import Random
@@ -137,7 +139,17 @@ def test_labels_are_asked_of_a_sound_teacher_for_protocols_that_read_them(
         label_set(tmp_path / "one", few.select(["3"]), **fkd)
     with pytest.raises(PotstillError, match="protocol rded@1 reads no stored labels. Allowed: fkd@1"):
         label_set(mine, few, protocol=PROTOCOLS["rded@1"], teacher="digits/teacher")
-    assert Path(made.file).stat().st_size == made.bytes, "good labels are left as they are"
+    before = Path(made.file).stat()
+    assert label_set(mine, few, teacher_classes="data", **fkd) == made
+    for changed in ({"epochs": 3}, {"seed": 1}):
+        with pytest.raises(
+            PotstillError, match=f"holds labels of these images with another {[*changed][0]}: delete"
+        ):
+            label_set(mine, few, **{"teacher_classes": "data", **fkd, **changed})
+    assert Path(made.file).stat() == before, "good labels are left as they are"
+    shutil.copy(made.file, other := shutil.copytree(tmp_path / "one", tmp_path / "other"))
+    with pytest.raises(PotstillError, match="labels.safetensors labels other images"):
+        export(other, tmp_path / "exported", Folder())
 
 
 LABELLED = """

@@ -22,18 +22,11 @@ from potstill.evaluation import PROTOCOLS
 from potstill.evaluation.protocol import Setting
 from potstill.evaluation.statistics import deviation, mean, paired
 from potstill.evaluation.student import hits, train_student
+from potstill.labels.header import Header, view_draws
+from potstill.labels.making import make, published_bytes
 from potstill.labels.stored import StoredLabels
 from potstill.labels.teacher import TeacherLabels
-from potstill.labels.views import (
-    FILE,
-    FORMAT,
-    Header,
-    described,
-    make,
-    pixels_sha256,
-    published_bytes,
-    view_draws,
-)
+from potstill.labels.views import FILE, FORMAT, described, pixels_sha256
 from potstill.methods.random import Random
 from potstill.nets.spec import Net
 from potstill.nets.store import load_net

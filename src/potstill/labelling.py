@@ -1,7 +1,7 @@
 """A teacher's labels for every view of a training, made once and kept beside a set's images."""
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -17,7 +17,9 @@ from potstill.evaluation.evaluate import centre
 from potstill.evaluation.protocol import Plan, Protocol, Setting
 from potstill.evaluation.teacher import ready_teacher
 from potstill.labels import LABELLERS
-from potstill.labels.views import FILE, FORMAT, Header, described, make, pixels_sha256, published_bytes
+from potstill.labels.header import Header
+from potstill.labels.making import make, published_bytes
+from potstill.labels.views import FILE, FORMAT, ViewLabels, described, pixels_sha256
 from potstill.nets.spec import Net
 from potstill.nets.store import StoredNet
 from potstill.run import Executor
@@ -53,9 +55,10 @@ def label_set(
     """Stores a teacher's labels of every view that a protocol shows, beside a set's images.
 
     The teacher is first asked about the real test images, as by `evaluate_set`, and its accuracy is kept with the
-    labels. A killed run goes on with the blocks of epochs that are missing; `on` are the processes that ask the teacher
-    (None: this one). Raises PotstillError for a protocol that reads no stored labels, for one class, without a
-    teacher of the set's size, and for one that is not fit to teach.
+    labels. A killed run goes on with the blocks of epochs that are missing, and finished labels are kept; `on` are the
+    processes that ask the teacher (None: this one). Raises PotstillError for a protocol that reads no stored labels,
+    for one class, without a teacher of the set's size, for one that is not fit to teach, and where these images have
+    labels of another teacher, seed or protocol.
     """
     distilled = DistilledSet.load(folder)
     images, labels = distilled.examples(real.classes.keys)
@@ -81,12 +84,26 @@ def label_set(
     keep = folder / "labels.partial" / header.digest
     asked = images, labels, stored.module, header, plan.changes
     with alone(folder):
-        made = make(*asked, keep=keep, device=device, on=on, on_step=on_step)
-        replace(made, teacher_accuracy=known).save(folder)
+        if not _labelled(folder, header):
+            made = make(*asked, keep=keep, device=device, on=on, on_step=on_step)
+            replace(made, teacher_accuracy=known).save(folder)
         shutil.rmtree(folder / "labels.partial", ignore_errors=True)
     views, taken = header.epochs * len(images), (folder / FILE).stat().st_size
     smaller = views * published_bytes(len(real.classes)) / taken
     return Labelling(str(folder / FILE), views, taken, smaller, known)
+
+
+def _labelled(folder: Path, wanted: Header) -> bool:
+    """Whether the set has these very labels; raises PotstillError where its images have others."""
+    if not (folder / FILE).is_file():
+        return False
+    held = ViewLabels.read(folder).header
+    if held.images != wanted.images or held == wanted:
+        return held == wanted
+    other = [field.name for field in fields(held) if getattr(held, field.name) != getattr(wanted, field.name)]
+    raise PotstillError(
+        f"{folder / FILE} holds labels of these images with another {', '.join(other)}: delete it to make these"
+    )
 
 
 def _header(images: Tensor, stored: StoredNet, plan: Plan, seed: int) -> Header:

@@ -4,7 +4,9 @@ import pytest
 from exporting.keys import KEYS, SIZE, fill
 
 from potstill.core.seeds import generator
-from potstill.labels.views import FORMAT, Header, described, make, pixels_sha256
+from potstill.labels.header import Header
+from potstill.labels.making import make
+from potstill.labels.views import FORMAT, described, pixels_sha256
 from potstill.nets.augment import Flip
 from potstill.nets.spec import Net, build
 from potstill.nets.store import frozen

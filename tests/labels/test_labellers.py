@@ -8,8 +8,9 @@ from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.labels import LABELLERS, Labeller
 from potstill.labels.codec import Codec
+from potstill.labels.header import Header, block_dither
 from potstill.labels.teacher import TeacherLabels
-from potstill.labels.views import FORMAT, Header, ViewLabels, block_dither
+from potstill.labels.views import FORMAT, ViewLabels
 from potstill.nets.fit import View
 from potstill.nets.spec import Net, build
 

@@ -13,19 +13,11 @@ from torch import Tensor, nn
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Step
 from potstill.core.seeds import generator
+from potstill.labels.header import Header, view_draws
+from potstill.labels.making import make, published_bytes
 from potstill.labels.stored import StoredLabels
 from potstill.labels.teacher import TeacherLabels
-from potstill.labels.views import (
-    FILE,
-    FORMAT,
-    Header,
-    ViewLabels,
-    described,
-    make,
-    pixels_sha256,
-    published_bytes,
-    view_draws,
-)
+from potstill.labels.views import FILE, FORMAT, ViewLabels, described, pixels_sha256
 from potstill.nets.augment import Augment, Crop, CutMix, Flip, in_turn
 from potstill.nets.fit import Training, View, fit
 from potstill.nets.spec import Net, build

@@ -27,7 +27,9 @@ from potstill.core.seeds import generator
 from potstill.core.settings import to_plain
 from potstill.data.digits import digits
 from potstill.distilled import Slot
-from potstill.labels.views import FORMAT, Header, described, make, pixels_sha256
+from potstill.labels.header import Header
+from potstill.labels.making import make
+from potstill.labels.views import FORMAT, described, pixels_sha256
 from potstill.methods import Made
 from potstill.methods.guided import Guided
 from potstill.methods.matching import Matching

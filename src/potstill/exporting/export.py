@@ -13,13 +13,14 @@ from potstill.distilled import DistilledSet, Manifest
 from potstill.distilled.set import EXACT, MANIFEST, METADATA
 from potstill.exporting import Format
 from potstill.labels.views import FILE as LABELS
+from potstill.labels.views import ViewLabels, pixels_sha256
 from potstill.report.card import card
 from potstill.report.read import read_facts
 
 CARRIED = {
     EXACT: "`images.safetensors` holds the images as float32 by `file_name`; the PNG images are these in 8 bits.",
     LABELS: "`labels.safetensors` holds a teacher's labels of every view of a training, for the images in their order "
-    "and the classes in that of `potstill.json`; `potstill.labels.views.ViewLabels` reads it.",
+    "and the classes in that of its header; `potstill.labels.views.ViewLabels` reads it.",
 }
 """Files that go along where a set has them, and what the card says of each."""
 
@@ -40,8 +41,8 @@ def export(
     """Writes the set in the folder `source` to the new folder `out`, with its card, provenance and soft labels.
 
     `license` goes into the card, which says "unknown" without one. The folder appears by a rename: whatever happens
-    before leaves no `out`. Raises PotstillError where `out` exists, `source` is no finished and sound set, or nothing
-    can be written.
+    before leaves no `out`. Raises PotstillError where `out` exists, `source` is no finished and sound set or its labels
+    are of other images, or nothing can be written.
     """
     distilled = _sound(source)
     if out.exists():
@@ -84,4 +85,13 @@ def _sound(source: Path) -> DistilledSet:
     faults = distilled.verify()
     if faults:
         raise PotstillError(f"{source} is not as it was made ({len(faults)} faults): {'; '.join(faults[:5])}")
+    _require_own_labels(distilled)
     return distilled
+
+
+def _require_own_labels(distilled: DistilledSet) -> None:
+    file = distilled.folder / LABELS
+    if file.is_file():
+        images, _ = distilled.examples(distilled.manifest.classes["keys"])
+        if ViewLabels.read(distilled.folder).header.images != pixels_sha256(images):
+            raise PotstillError(f"{file} labels other images: run `potstill label` again, or delete it")
