@@ -1,6 +1,7 @@
 """Seeds, tables, files and blocks."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,6 +64,24 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     write_text(tmp_path / "file", "x")
     with pytest.raises(PotstillError, match=r"cannot write .*file/inner/b\.txt: Not a directory"):
         write_text(tmp_path / "file" / "inner" / "b.txt", "y")
+    with pytest.raises(PotstillError, match=r"cannot write a file to '\.': that is a folder"):
+        write_text(Path(""), "y")
+
+
+def test_a_failed_write_tells_its_own_reason(tmp_path):
+    """Not that of an error which was being handled before."""
+
+    def write(error):
+        def failing(partial):
+            raise error
+
+        try:
+            raise OSError("long ago")
+        except OSError:
+            write_whole(tmp_path / "b", failing)
+
+    with pytest.raises(PotstillError, match="cannot write .*: disk full"):
+        write(OSError("disk full"))
 
 
 def test_json_is_read_strictly(tmp_path):
@@ -72,6 +91,9 @@ def test_json_is_read_strictly(tmp_path):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     with pytest.raises(PotstillError, match="no such file"):
         read_json(tmp_path / "y.json")
+    (tmp_path / "z.json").write_text('{"a": NaN}')
+    with pytest.raises(PotstillError, match=r"z\.json is not valid JSON: NaN is no number of JSON"):
+        read_json(tmp_path / "z.json")
 
 
 def test_hashes_follow_content_and_names(tmp_path):

@@ -90,6 +90,7 @@ def test_one_field_of_a_recipe_is_changed():
         ("method.terms.0", "2", "name a field of ConceptTerm"),
         ("seed.x", "2", "there is nothing inside 0"),
         ("method", "3", "--set method: expected Method, found 3"),
+        ("method.terms.0.pace.wieght", "2", "'wieght' in --set method.terms.0.pace.wieght. Did"),
         ("method.scale", "NaN", "finite numbers, not NaN"),
         ("method.scale", "-Infinity", "finite numbers, not -Infinity"),
         ("method.terms.0.pace.weight", "1e999", "finite numbers, not 1e999"),

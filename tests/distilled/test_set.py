@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from potstill.core.errors import PotstillError
+from potstill.core.settings import to_plain
 from potstill.distilled import DistilledSet, Manifest, Slot, Writer
 from potstill.distilled.folders import folder_name
 
@@ -91,6 +92,10 @@ def damage(folder, how):
     {
         "last record lost": lambda: metadata.write_bytes(b"".join(lines[:-1])),
         "records overwritten": lambda: metadata.write_bytes(lines[0] + b"\xff\xfe"),
+        "index a word": lambda: metadata.write_bytes(
+            b"".join(lines).replace(b'"index": 1', b'"index": "1"', 1)
+        ),
+        "file renamed": lambda: metadata.write_bytes(b"".join(lines).replace(b"00001.png", b"00009.png", 1)),
         "records deleted": metadata.unlink,
         "image deleted": file.unlink,
         "image overwritten": lambda: file.write_bytes(b"other"),
@@ -104,6 +109,8 @@ def damage(folder, how):
     [
         ("last record lost", 1),
         ("records overwritten", 14),
+        ("index a word", 1),
+        ("file renamed", 1),
         ("records deleted", 15),
         ("image deleted", 1),
         ("image overwritten", 1),
@@ -226,6 +233,10 @@ def test_other_tools_read_it_as_an_image_folder(tmp_path):
     assert loaded["train"][0]["image"].size == (8, 8)
 
 
+def changed(**changes):
+    return json.dumps(to_plain(manifest(**changes))).encode()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -233,6 +244,10 @@ def test_other_tools_read_it_as_an_image_folder(tmp_path):
         (b"\xff\xd8", "not valid JSON"),
         (b'{"format": 1}', "lacks name"),
         (b'{"nmae": "x"}', "Did you mean 'name'"),
+        (changed(format=2), r"unknown format 2\. Allowed: 1"),
+        (changed(classes={"keys": ["a"]}), "classes lacks names"),
+        (changed(data={}), "data lacks name"),
+        (changed(seconds=float("nan")), "NaN is no number of JSON"),
     ],
 )
 def test_a_broken_manifest_is_named(tmp_path, text, message):

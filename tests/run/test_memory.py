@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from potstill.core.errors import PotstillError
+from potstill.core.memory import out_of_memory
 from potstill.core.progress import silent
 from potstill.data.real import RealData
 from potstill.methods.random import Random
 from potstill.run import distill
-from potstill.run.shards import out_of_memory
 
 
 class Greedy:

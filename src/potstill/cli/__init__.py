@@ -29,7 +29,7 @@ from potstill.cli import (
 )
 from potstill.cli.terminal import err_console, out_console
 from potstill.core.errors import PotstillError
-from potstill.core.memory import keep_freed_memory
+from potstill.core.memory import keep_freed_memory, out_of_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -88,6 +88,12 @@ def main() -> None:
         _fail(str(error))
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
         _fail(f"cannot use {error.filename}: {error.strerror}")
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        _fail(
+            f"out of memory: ask for fewer or smaller images at a time ({' '.join(str(error).split())[:200]})"
+        )
 
 
 def _fail(told: str) -> NoReturn:

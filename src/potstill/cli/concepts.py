@@ -27,7 +27,7 @@ def concepts_check(
     encoder: Annotated[str, typer.Option(help="A CLIP: shipped name, folder or hub id.")],
     data: Annotated[str, typer.Option(help="digits, an image folder, a parquet file or folder, or hub:ID.")],
     classes: Only = None,
-    keep: Annotated[int, typer.Option(help="Phrases to keep a class.")] = 5,
+    keep: Annotated[int, typer.Option(min=1, help="Phrases to keep a class.")] = 5,
     skip_bad: SkipBad = False,
     device: Device = "cpu",
     as_json: Json = False,
@@ -71,14 +71,18 @@ def concepts_retrieve(
     phrases: Annotated[int, typer.Option(min=1, help="Phrases a class.")] = 10,
     base_url: Annotated[str | None, typer.Option(help="The endpoint; else OPENAI_BASE_URL.")] = None,
     key_from: Annotated[str, typer.Option(help="The environment variable of the key.")] = "OPENAI_API_KEY",
-    temperature: Annotated[float | None, typer.Option(help="Without: the endpoint's; greedy.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="Without: the endpoint's; greedy.")] = None,
     seed: Annotated[int, typer.Option(help="Of --local with a temperature.")] = 0,
-    timeout: Annotated[float, typer.Option(help="Seconds without a word from the endpoint.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without a word from the endpoint.")
+    ] = 120.0,
     workers: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 8,
     tries: Annotated[int, typer.Option(min=1, help="Answers a class until it is given up.")] = 4,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask about so many classes at most.")] = None,
-    price_in: Annotated[float | None, typer.Option(help="Price of a million tokens asked.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens answered.")] = None,
+    price_in: Annotated[float | None, typer.Option(min=0, help="Price of a million tokens asked.")] = None,
+    price_out: Annotated[
+        float | None, typer.Option(min=0, help="Price of a million tokens answered.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the start.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate, show the first prompt.")] = False,
     device: Device = "cpu",

@@ -21,6 +21,6 @@ def report(
     from potstill.report import page
 
     for folder in sets:
-        DistilledSet.load(folder)
+        DistilledSet.load(folder).require_sound()
     files = [file for folder in sets for file in sorted((folder / "evaluations").glob("*.json"))]
     out_console.print(str(page(sets, files, out, title=title, figures=figures or ())), soft_wrap=True)

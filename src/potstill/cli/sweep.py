@@ -53,7 +53,7 @@ def sweep(
     asked = {"protocol": protocol, "student": student, "students": students}
     changes = dict(_change(text) for text in settings or [])
     changes |= {"method.canvas.trust_pickle": "true"} if trust_pickle else {}
-    axes = dict(_axis(text) for text in over or [])
+    axes = _axes(over or [])
     axes |= {field: (str(value),) for field, value in asked.items() if value is not None}
     with progress() as on_step:
         made = run(
@@ -71,6 +71,15 @@ def sweep(
     evaluations = made.evaluations(out)
     told = f"\n{len(made.points)} points are listed in {out / 'sweep.json'}"
     emit(made, as_json, lambda: (table(evaluations, evaluations[0].name) if evaluations else "") + told)
+
+
+def _axes(over: list[str]) -> dict[str, tuple[str, ...]]:
+    axes: dict[str, tuple[str, ...]] = {}
+    for path, values in map(_axis, over):
+        if path in axes:
+            raise PotstillError(f"--over {path} is given twice: name all its values in one")
+        axes[path] = values
+    return axes
 
 
 def _axis(text: str) -> tuple[str, tuple[str, ...]]:

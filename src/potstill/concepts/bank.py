@@ -7,7 +7,7 @@ from pathlib import Path
 
 from potstill.bundled import banks
 from potstill.core.errors import PotstillError, unknown
-from potstill.core.files import read_lines, write_text
+from potstill.core.files import parse_json, read_lines, write_text
 from potstill.core.settings import from_plain, to_plain
 
 
@@ -48,8 +48,8 @@ class ConceptBank:
         for number, line in enumerate(read_lines(file), start=1):
             where = f"{file}, line {number}"
             try:
-                entry = from_plain(Entry, json.loads(line), where)
-            except json.JSONDecodeError as error:
+                entry = from_plain(Entry, parse_json(line), where)
+            except ValueError as error:
                 raise PotstillError(f"{where}: not valid JSON: {error}") from None
             _check(entry, where)
             if entry.key in entries:

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from potstill.concepts.bank import ConceptBank, Entry
 from potstill.core.errors import PotstillError
+from potstill.core.files import parse_json
 from potstill.core.settings import from_plain, to_plain
 
 
@@ -26,7 +27,7 @@ def entries_of(out: Path) -> dict[str, Entry]:
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
         where = f"{partial}, line {number}"
         try:
-            entry = from_plain(Entry, json.loads(line), where)
+            entry = from_plain(Entry, parse_json(line), where)
         except ValueError as error:
             raise PotstillError(f"{where}: not valid JSON: {error}") from None
         found[entry.key] = entry

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from safetensors import SafetensorError
 
@@ -18,6 +18,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises PotstillError where the place can't be written to.
     """
+    if not path.name:
+        raise PotstillError(f"cannot write a file to {str(path)!r}: that is a folder")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +30,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-    except (OSError, RuntimeError, SafetensorError) as error:  # the last two are torch's and safetensors'
+    except OSError as error:
+        raise PotstillError(f"cannot write {path}: {error.strerror or error}") from error
+    except (RuntimeError, SafetensorError) as error:  # torch's and safetensors', which may hide the system's
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise PotstillError(f"cannot write {path}: {getattr(reason, 'strerror', None) or reason}") from error
 
@@ -52,11 +56,20 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file; raises PotstillError that names the file where it is missing, no text or malformed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PotstillError(f"no such file: {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise PotstillError(f"{path} is not valid JSON: {error}") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON as its standard has it, which knows no NaN and no infinity; raises ValueError."""
+
+    def refuse(number: str) -> NoReturn:
+        raise ValueError(f"{number} is no number of JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what dead tensors leave."""
+"""Memory: the C library's allocator told to keep what dead tensors leave, and the errors where there is no more."""
 
 import ctypes
 
@@ -21,3 +21,11 @@ def keep_freed_memory() -> bool:
         return False
     wanted = {TRIM_THRESHOLD: MOST, MMAP_THRESHOLD: MOST, ARENA_MAX: 1}
     return all(mallopt(name, value) for name, value in wanted.items())
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an accelerator or this machine had no room; torch's allocator for the CPU raises a RuntimeError."""
+    known = (
+        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    )  # torch's, which is slow to import
+    return known or "can't allocate memory" in str(error)

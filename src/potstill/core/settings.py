@@ -46,7 +46,11 @@ def from_plain(kind: type[T], plain: Any, where: str) -> T:
     ]
     if missing:
         raise PotstillError(f"{where}: {kind.__name__} lacks {', '.join(missing)}")
-    return kind(**{name: _convert(hints[name], item, f"{where}: {name}") for name, item in plain.items()})
+    values = {name: _convert(hints[name], item, f"{where}: {name}") for name, item in plain.items()}
+    try:
+        return kind(**values)
+    except PotstillError as error:
+        raise PotstillError(f"{where}: {error}") from None
 
 
 def _convert(hint: Any, item: Any, where: str) -> Any:
@@ -104,14 +108,17 @@ def replace_at(value: Any, path: str, text: str) -> Any:
     `text` is read as JSON where it is JSON, else as a string. Raises PotstillError that names the path and what
     stands at each level.
     """
+    return _replaced(value, path, text, f"--set {path}")
+
+
+def _replaced(value: Any, path: str, text: str, where: str) -> Any:
     head, _, rest = path.partition(".")
-    where = f"--set {path}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value)]
         if head not in names:
             raise unknown(f"{type(value).__name__} setting", head, names, where)
         if rest:
-            return dataclasses.replace(value, **{head: replace_at(getattr(value, head), rest, text)})
+            return dataclasses.replace(value, **{head: _replaced(getattr(value, head), rest, text, where)})
         hint = typing.get_type_hints(type(value))[head]
         return dataclasses.replace(value, **{head: _convert(hint, read_value(text), where)})
     if isinstance(value, tuple) and value:
@@ -120,7 +127,7 @@ def replace_at(value: Any, path: str, text: str) -> Any:
         if not rest:
             raise PotstillError(f"{where}: name a field of {type(value[int(head)]).__name__}")
         place = int(head)
-        return (*value[:place], replace_at(value[place], rest, text), *value[place + 1 :])
+        return (*value[:place], _replaced(value[place], rest, text, where), *value[place + 1 :])
     raise PotstillError(f"{where}: there is nothing inside {value!r}")
 
 

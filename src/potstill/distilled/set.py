@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_json, sha256
+from potstill.core.files import parse_json, read_json, sha256
 from potstill.core.settings import from_plain
 from potstill.distilled.folders import folder_name
 from potstill.distilled.mosaic import unfolded
@@ -24,6 +24,8 @@ from potstill.distilled.mosaic import unfolded
 FORMAT = 1
 MANIFEST, METADATA, PARTIAL = "potstill.json", "metadata.jsonl", "metadata.partial.jsonl"
 EXACT = "images.safetensors"
+FIXED = {"file_name": str, "class": str, "index": int, "seed": int, "sha256": str}
+"""What every line of metadata.jsonl has, with its type."""
 MENDED = "the same `potstill distill` again mends the set"
 
 
@@ -63,12 +65,17 @@ class Record:
     @classmethod
     def from_line(cls, line: str | bytes) -> "Record":
         """The record of one line of metadata.jsonl; raises ValueError or KeyError where the line is not one."""
-        values = json.loads(line)
+        values = parse_json(line)
         if not isinstance(values, dict):
             raise ValueError(f"not an object: {values!r}")
-        slot = Slot(values.pop("class"), values.pop("index"))
-        values.pop("file_name")
-        return cls(slot=slot, seed=values.pop("seed"), sha256=values.pop("sha256"), details=values)
+        fixed = {name: values.pop(name) for name in FIXED}
+        for name, kind in FIXED.items():
+            if type(fixed[name]) is not kind:
+                raise ValueError(f"{name} is {fixed[name]!r}, no {kind.__name__}")
+        slot = Slot(fixed["class"], fixed["index"])
+        if fixed["file_name"] != slot.file_name:
+            raise ValueError(f"file_name is {fixed['file_name']!r}, not {slot.file_name!r}")
+        return cls(slot=slot, seed=fixed["seed"], sha256=fixed["sha256"], details=values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +115,19 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
-        """Reads FOLDER/potstill.json; raises PotstillError that names the file."""
+        """Reads FOLDER/potstill.json; raises PotstillError that names the file and what is wrong in it."""
         if not folder.is_dir():
             raise PotstillError(f"no such folder: {folder}")
         file = folder / MANIFEST
         if not file.exists():
             raise PotstillError(f"{folder} is not a distilled set: it has no {MANIFEST}")
-        return from_plain(cls, read_json(file), str(file))
+        held = from_plain(cls, read_json(file), str(file))
+        if held.format != FORMAT:
+            raise PotstillError(f"{file}: unknown format {held.format}. Allowed: {FORMAT}.")
+        for part, names in (("method", ["kind"]), ("data", ["name"]), ("classes", ["keys", "names"])):
+            if lacking := [name for name in names if name not in getattr(held, part)]:
+                raise PotstillError(f"{file}: {part} lacks {', '.join(lacking)}")
+        return held
 
     def slots(self) -> list[Slot]:
         """Every place of the set, class by class."""
@@ -212,6 +225,13 @@ class DistilledSet:
                 f"{', '.join(lacking[:20])}; name its own with --classes {','.join(list(own)[:20])}"
             )
         return torch.tensor([place[record.slot.key] for record in self.records])
+
+    def require_sound(self) -> None:
+        """Raises PotstillError that tells the first of the faults that `verify` finds."""
+        faults = self.verify()
+        if faults:
+            told = "; ".join(faults[:5])
+            raise PotstillError(f"{self.folder} is not as it was made ({len(faults)} faults): {told}")
 
     def verify(self) -> list[str]:
         """Every fault found, one sentence each: missing, altered and surplus files; an empty list is a sound set."""

@@ -82,9 +82,7 @@ def _sound(source: Path) -> DistilledSet:
             "distill` again to finish it"
         )
     distilled = DistilledSet.load(source)
-    faults = distilled.verify()
-    if faults:
-        raise PotstillError(f"{source} is not as it was made ({len(faults)} faults): {'; '.join(faults[:5])}")
+    distilled.require_sound()
     _require_own_labels(distilled)
     return distilled
 

@@ -1,7 +1,6 @@
 """Distilled sets as a report needs them: read leniently, so that older and newer formats still show."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, TypeVar
 
 from potstill.bundled.licences import licences
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_json
+from potstill.core.files import parse_json, read_json
 from potstill.core.settings import from_plain
 
 T = TypeVar("T")
@@ -155,8 +154,8 @@ def without_shared_words(names: Sequence[str]) -> list[str]:
 
 def _picture(line: str, where: str) -> Picture:
     try:
-        plain = json.loads(line)
-    except json.JSONDecodeError as error:
+        plain = parse_json(line)
+    except ValueError as error:
         raise PotstillError(f"{where}: not valid JSON: {error}") from None
     if isinstance(plain, Mapping):
         plain = _keyed(plain) | {"negatives": [_keyed(one) for one in plain.get("negatives") or ()]}

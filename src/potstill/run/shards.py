@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
+from potstill.core.memory import out_of_memory
 from potstill.core.progress import OnStep
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -196,12 +197,6 @@ class Bench:
     def spread(self, pile: Pile, on_step: OnStep) -> float | None:
         """How far a class's images lie apart; None where nobody looks or there is one image."""
         return self.witness.spread(pile.images) if self.witness else None
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an accelerator or this machine had no room; torch's allocator for the CPU raises a RuntimeError."""
-    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or "can't allocate memory" in str(error)
 
 
 def versions() -> Mapping[str, str]:
