@@ -121,6 +121,18 @@ def test_the_command_line_stops_and_goes_on(ours: Path, confused: Path) -> None:
     assert json.loads(done.stdout)[0]["teacher_accuracy"] == pytest.approx(0.986, abs=0.003)
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "label", "score", "figure tsne"])
+def test_sets_of_other_data_ask_where_these_are(verb: str, ours: Path, few: RealData, tmp_path: Path) -> None:
+    distill(Random(), replace(few, name="mine:a,b"), tmp_path / "set", name="set", images_per_class=1)
+    done = CliRunner().invoke(app, [*verb.split(), str(ours), str(tmp_path / "set")])
+    assert str(done.exception) == f"{tmp_path / 'set'} was made from mine:a,b: say where that is with --data"
+
+
+def test_no_student_is_trained_where_a_later_set_is_missing(ours: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["evaluate", str(ours), str(tmp_path / "sett"), "--data", "/no/such"])
+    assert f"no data set '{tmp_path / 'sett'}'" in str(done.exception)
+
+
 def test_labels_are_asked_of_a_sound_teacher_for_protocols_that_read_them(
     ours: Path, confused: Path, few: RealData, tmp_path: Path
 ) -> None:

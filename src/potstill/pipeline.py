@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -140,6 +141,7 @@ def evaluate_set(
     class_order: str | None = None,
     teacher_classes: str | None = None,
     size: int | None = None,
+    skip_bad: bool = False,
     results: Path = RESULTS,
     device: str = "cpu",
     on_step: OnStep = silent,
@@ -147,13 +149,14 @@ def evaluate_set(
     """Trains students on a set, tests them on real images, and saves the numbers beside the set.
 
     `source` is a distilled set's folder, or any image folder or Hugging Face data set (`potstill.data.foreign`, which
-    `class_order` and `results` are for). A teacher is asked about the test images first (`ready_teacher`);
+    `class_order`, `skip_bad` and `results` are for). A teacher is asked about the test images first (`ready_teacher`);
     `teacher_classes` names the order of its classes. `images_per_class` takes the first images of every class; `epochs`
     scales the protocol down, `size` shows all images at another side in px, and the result says so; `habit` adds the
     best of its source's looks. Students are kept in a file a judge. Raises PotstillError without test images.
     """
     require_tests(real)
-    found = open_set(str(source), real, results, order=class_order, size=size, on_step=on_step)
+    how: Any = {"order": class_order, "size": size, "skip_bad": skip_bad, "on_step": on_step}
+    found = open_set(str(source), real, results, **how)
     found = found.first(found.manifest.images_per_class if images_per_class is None else images_per_class)
     protocol = protocol if epochs is None else protocol.scaled({"training.epochs": epochs})
     images, labels = _seen(found, real, size)
@@ -183,8 +186,7 @@ def evaluate_set(
         device=device,
         on_step=on_step,
     )
-    made = replace(made, protocol=told.label, settings=told.overrides, teacher_accuracy=known)
-    return _saved(made, file, partial)
+    return _saved(made, told, known, file, partial)
 
 
 def require_tests(real: RealData) -> None:
@@ -198,8 +200,11 @@ def _seen(found: Evaluable, real: RealData, size: int | None) -> Labelled:
     return (images if size is None else resized(images, size)), labels
 
 
-def _saved(made: Evaluation, file: Path, partial: Path) -> Evaluation:
-    """The evaluation itself; on disk it has the students of earlier calls too."""
+def _saved(
+    made: Evaluation, told: Protocol, teacher_accuracy: float | None, file: Path, partial: Path
+) -> Evaluation:
+    """The evaluation under the protocol as it is told; on disk it has the students of earlier calls too."""
+    made = replace(made, protocol=told.label, settings=told.overrides, teacher_accuracy=teacher_accuracy)
     replace(made, runs=Finished.load(partial).in_order).save(file)
     return made
 

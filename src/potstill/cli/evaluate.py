@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, TeacherClasses, Test, emit, progress, teacher_or_shipped
+from potstill.cli.terminal import (
+    Device,
+    Json,
+    JudgedOn,
+    Only,
+    SkipBad,
+    TeacherClasses,
+    Test,
+    data_of,
+    emit,
+    progress,
+    teacher_or_shipped,
+)
 
 if TYPE_CHECKING:
     from potstill.evaluation.record import Evaluation
@@ -16,7 +28,7 @@ def evaluate(
         list[str],
         typer.Argument(help="Distilled sets, or any image folder, parquet file or folder, or hub:ID."),
     ],
-    data: Annotated[str, typer.Option(help="Where the test images are.")] = "digits",
+    data: JudgedOn = None,
     test: Test = None,
     classes: Only = None,
     protocol: Annotated[str, typer.Option(help="See `potstill list protocols`.")] = "rded@1",
@@ -44,6 +56,7 @@ def evaluate(
     size: Annotated[
         int | None, typer.Option(min=1, help="The side in px at which all images are seen.")
     ] = None,
+    skip_bad: SkipBad = False,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -54,21 +67,16 @@ def evaluate(
     from potstill.pipeline import evaluate_set
     from potstill.report import table
 
-    chosen = PROTOCOLS[protocol]
+    chosen, place = PROTOCOLS[protocol], data_of(sets, data)
     names = chosen.students if student == ["all"] else student or chosen.students[:1]
-    options: dict[str, Any] = {"images_per_class": ipc, "epochs": epochs, "habit": habit, "device": device}
-    options |= {"class_order": class_order, "teacher_classes": teacher_classes, "size": size}
+    asked: dict[str, Any] = {"images_per_class": ipc, "epochs": epochs, "habit": habit, "size": size}
+    asked |= {"class_order": class_order, "teacher_classes": teacher_classes, "skip_bad": skip_bad}
+    asked |= {"protocol": chosen, "teacher": teacher_or_shipped(teacher, place), "seeds": range(students)}
     done = []
     with progress() as on_step:
-        real = load(data, classes=classes, test=test, on_step=on_step)
-        judged: dict[str, Any] = {
-            "protocol": chosen,
-            "teacher": teacher_or_shipped(teacher, data),
-            "seeds": range(students),
-            "on_step": on_step,
-        }
+        real = load(place, classes=classes, test=test, skip_bad=skip_bad, on_step=on_step)
         for source, spec in itertools.product(sets, [Net.parse(name) for name in names]):
-            done.append(evaluate_set(source, real, student=spec, **judged, **options))
+            done.append(evaluate_set(source, real, student=spec, device=device, on_step=on_step, **asked))
     emit(done, as_json, lambda: _told(done, table(done)))
 
 

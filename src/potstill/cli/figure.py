@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from potstill.cli.terminal import Device, Only, out_console
+from potstill.cli.terminal import Device, JudgedOn, Only, SkipBad, data_of, out_console
 from potstill.core.errors import PotstillError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def figure_curve(
 @figure.command("tsne")
 def figure_tsne(
     sets: Annotated[list[Path], typer.Argument(help="Two or three distilled sets.")],
-    data: Annotated[str, typer.Option(help="The real images.")] = "digits",
+    data: JudgedOn = None,
     classes: Only = None,
     features: Annotated[
         str, typer.Option(help="A CLIP or a trained net: shipped name, folder or hub id.")
@@ -64,6 +64,7 @@ def figure_tsne(
     real: Annotated[int, typer.Option(min=1, help="Real training images a class.")] = 50,
     out: Out = Path("runs/tsne"),
     title: Title = "",
+    skip_bad: SkipBad = False,
     device: Device = "cpu",
 ) -> None:
     """Draws sets among real images by t-SNE of an encoder's or a net's features."""
@@ -74,7 +75,7 @@ def figure_tsne(
     from potstill.report.figures.tsne import cloud, real_cloud
 
     loaded = [DistilledSet.load(folder) for folder in sets]
-    images = load(data, classes=classes)
+    images = load(data_of(sets, data), classes=classes, skip_bad=skip_bad)
     seen = load_features(features, device)
     clouds = [real_cloud(images, seen, per_class=real, size=loaded[0].manifest.size)]
     clouds += [cloud(one, images.classes.keys, seen) for one in loaded]

@@ -6,21 +6,31 @@ from typing import Annotated
 import typer
 
 from potstill.cli.executors import Address, Device, On, Workers, executor
-from potstill.cli.terminal import Json, Only, TeacherClasses, Test, emit, progress, teacher_or_shipped
+from potstill.cli.terminal import (
+    Json,
+    JudgedOn,
+    Only,
+    SkipBad,
+    TeacherClasses,
+    Test,
+    data_of,
+    emit,
+    progress,
+    teacher_or_shipped,
+)
 
 
 def label(
     sets: Annotated[list[Path], typer.Argument(help="Distilled sets.")],
     teacher: Annotated[str | None, typer.Option(help="A trained net: shipped name or folder.")] = None,
-    data: Annotated[
-        str, typer.Option(help="The data whose classes count and where the test images are.")
-    ] = "digits",
+    data: JudgedOn = None,
     test: Test = None,
     classes: Only = None,
     protocol: Annotated[str, typer.Option(help="The protocol that will read them.")] = "fkd@1",
     teacher_classes: TeacherClasses = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Fewer epochs than the protocol's.")] = None,
     seed: Annotated[int, typer.Option(help="The seed of the views.")] = 0,
+    skip_bad: SkipBad = False,
     device: Device = "cpu",
     on: On = "local",
     workers: Workers = None,
@@ -33,15 +43,15 @@ def label(
     from potstill.labelling import label_set
 
     chosen, where = PROTOCOLS[protocol], executor(on, workers, address, device)
-    done = []
+    place, done = data_of(sets, data), []
     with progress() as on_step:
-        real = load(data, classes=classes, test=test, on_step=on_step)
+        real = load(place, classes=classes, test=test, skip_bad=skip_bad, on_step=on_step)
         for folder in sets:
             told = label_set(
                 folder,
                 real,
                 protocol=chosen,
-                teacher=teacher_or_shipped(teacher, data),
+                teacher=teacher_or_shipped(teacher, place),
                 teacher_classes=teacher_classes,
                 epochs=epochs,
                 seed=seed,

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from potstill.cli.terminal import Device, Json, Only, Test, emit, progress, teacher_or_shipped
+from potstill.cli.terminal import (
+    Device,
+    Json,
+    JudgedOn,
+    Only,
+    SkipBad,
+    Test,
+    data_of,
+    emit,
+    progress,
+    teacher_or_shipped,
+)
 
 if TYPE_CHECKING:
     from potstill.scoring import Scored
@@ -15,7 +26,7 @@ if TYPE_CHECKING:
 def score(
     sets: Annotated[list[Path], typer.Argument(help="Distilled sets.")],
     scores: Annotated[str, typer.Option(help="Of lrs, ars, hlr and ior, with commas.")] = "lrs,ars,hlr,ior",
-    data: Annotated[str, typer.Option(help="The real data that the sets were made from.")] = "digits",
+    data: JudgedOn = None,
     test: Test = None,
     classes: Only = None,
     protocol: Annotated[str, typer.Option(help="`potstill list protocols` has them.")] = "rded@1",
@@ -32,6 +43,7 @@ def score(
     pool: Annotated[
         Path, typer.Option(help="Where trainings on random and all real images are kept.")
     ] = Path("runs/pool"),
+    skip_bad: SkipBad = False,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -41,12 +53,12 @@ def score(
     from potstill.nets.spec import Net
     from potstill.scoring import score_set
 
-    chosen = PROTOCOLS[protocol]
+    chosen, place = PROTOCOLS[protocol], data_of(sets, data)
     if epochs is not None:
         chosen = chosen.scaled({"training.epochs": epochs})
     done = []
     with progress() as on_step:
-        real = load(data, classes=classes, test=test, on_step=on_step)
+        real = load(place, classes=classes, test=test, skip_bad=skip_bad, on_step=on_step)
         for folder in sets:
             done.append(
                 score_set(
@@ -55,7 +67,7 @@ def score(
                     scores=[name.strip() for name in scores.split(",")],
                     protocol=chosen,
                     student=Net.parse(student),
-                    teacher=teacher_or_shipped(teacher, data),
+                    teacher=teacher_or_shipped(teacher, place),
                     seeds=range(students),
                     pool=pool,
                     images_per_class=ipc,

@@ -4,8 +4,9 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +36,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Data = Annotated[
     str | None, typer.Option(help="digits, an image folder, a parquet file or folder, or hub:ID.")
 ]
+JudgedOn = Annotated[
+    str | None,
+    typer.Option("--data", help="Where the test images are, and the classes in their order; else digits."),
+]
 Test = Annotated[str | None, typer.Option(help="A folder of test images, where the data has none.")]
 Only = Annotated[str | None, typer.Option("--classes", help="A named subset or comma-separated class keys.")]
 TeacherClasses = Annotated[
@@ -56,6 +61,20 @@ def finite(option: typer.CallbackParam, number: float) -> float:
     if not math.isfinite(number):
         raise PotstillError(f"{option.opts[0]} takes a finite number, not {number}")
     return number
+
+
+def data_of(sets: Sequence[str | Path], data: str | None) -> str:
+    """The data that sets are judged on: those named, else digits.
+
+    Raises PotstillError for a set that can't be opened, and where none are named for one that was made from others.
+    """
+    from potstill.data.foreign import made_from
+
+    for source in map(str, sets):
+        own = made_from(source) or "digits"
+        if data is None and own.partition(":")[0] != "digits":
+            raise PotstillError(f"{source} was made from {own}: say where that is with --data")
+    return data or "digits"
 
 
 def teacher_or_shipped(teacher: str | None, data: str) -> str | None:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from potstill.core.errors import PotstillError
 from potstill.core.progress import OnStep, silent
-from potstill.data import load
+from potstill.data import DATASETS, load
 from potstill.data.matching import class_order, match_classes
 from potstill.data.real import Classes, RealData, Split
+from potstill.data.source import kind_and_place
 from potstill.distilled import DistilledSet, Manifest
 from potstill.distilled.evaluable import Evaluable
 from potstill.distilled.folders import folder_name
@@ -56,6 +57,15 @@ class ForeignSet:
         """Class positions among `keys`, int64 [n]; raises PotstillError for a class that `keys` lacks."""
         listed = Classes(tuple(keys), tuple(keys))
         return torch.tensor([listed.index(key) for key in self.keys])[self.split.labels]
+
+
+def made_from(source: str) -> str | None:
+    """What a set of ours was made from, None for a foreign one; raises PotstillError where there is nothing to open."""
+    folder = Path(source).expanduser()
+    if (folder / MANIFEST).exists():
+        return str(DistilledSet.load(folder).manifest.data["name"])
+    kind_and_place(source, DATASETS)
+    return None
 
 
 def open_set(
