@@ -110,6 +110,14 @@ def test_a_finished_folder_is_read_and_another_one_refused(base: str, tuned: Pat
         finetune(few(), tuned, short(base, groups=2))
 
 
+def test_an_altered_prior_is_not_taken_for_the_finished_one(base: str, tuned: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(tuned, tmp_path / "copied")
+    config = copied / "transformer" / "config.json"
+    config.write_text(config.read_text() + " ")
+    with pytest.raises(PotstillError, match=f"{copied / 'transformer'} was altered: delete"):
+        finetune(few(), copied, short(base))
+
+
 def test_a_folder_of_another_priors_weights_is_refused(base: str, tuned: Path, tmp_path: Path) -> None:
     own, part, out = tmp_path / "base", tmp_path / "part", tmp_path / "out"
     shutil.copytree(base, own)

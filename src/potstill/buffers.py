@@ -28,6 +28,7 @@ from potstill.objectives.experts import (
     Values,
     file_name,
     images_of,
+    is_sound,
     of_these_images,
     read_contents,
 )
@@ -48,9 +49,9 @@ def make_buffer(
     Source: MTT (Cazenavette et al. 2022, arXiv:2203.11932), section 3.1; Siamese augmentation with all operations,
     each image with its own strength, as in its code. Departs: no flip where classes don't survive it; each expert
     has its own file with a tensor a parameter, float32 [epochs + 1, ...]. The images are held in memory as uint8. A
-    killed run goes on with the first missing expert, whose bits don't depend on the others (on a CPU with the same
-    number of threads); a finished buffer is opened. Raises PotstillError where `out` holds experts of other settings
-    or data, and where training diverges.
+    killed run goes on with the missing and altered experts, whose bits don't depend on the others (on a CPU with the
+    same number of threads); a finished buffer is opened. Raises PotstillError where `out` holds experts of other
+    settings or data, and where training diverges.
     """
     with alone(out):
         return _made(real, out, _wanted(real, experts, seed), device, on_step)
@@ -58,16 +59,13 @@ def make_buffer(
 
 def _made(real: RealData, out: Path, wanted: Contents, device: str, on_step: OnStep) -> Buffer:
     contents, experts = _begun(out, wanted, real), wanted.experts
-    missing = [
-        index
-        for index in range(experts.count)
-        if file_name(index) not in contents.files or not (out / file_name(index)).is_file()
-    ]
+    files = {index: out / file_name(index) for index in range(experts.count)}
+    missing = [index for index, file in files.items() if not is_sound(file, contents)]
     if missing:
         pixels = real.train.pixels(None, contents.size)
         for index in missing:
             values, loss = _trained(pixels, real.train.labels, contents, index, device, on_step)
-            file = out / file_name(index)
+            file = files[index]
             write_whole(file, partial(save_file, values))
             contents = replace(contents, files={**contents.files, file.name: sha256(file)})
             write_json(out / BUFFER, to_plain(contents))

@@ -188,7 +188,7 @@ def _write(prior: DiT, out: Path, source: str, card: str, metrics: Mapping[str, 
     if "id2label" in index:
         write_json(partial / INDEX, read_json(partial / INDEX) | {"id2label": index["id2label"]})
     write_text(out / "README.md", card)
-    write_json(out / METRICS, metrics)
+    write_json(out / METRICS, {**metrics, "transformer": sha256(partial / "transformer")})
     for part in sorted(partial.iterdir(), key=lambda part: part.name == INDEX):
         shutil.rmtree(out / part.name, ignore_errors=True)
         part.replace(out / part.name)
@@ -215,6 +215,8 @@ def _finished(out: Path, real: RealData, tuning: Minimax, begun: Callable[[], st
         raise PotstillError(f"{out} holds a prior of other settings or data: name another folder")
     if "weights" in metrics and metrics["weights"] != begun():
         raise PotstillError(f"{out} holds a prior that began from other weights: name another folder")
+    if "transformer" in metrics and metrics["transformer"] != sha256(out / "transformer"):
+        raise PotstillError(f"{out / 'transformer'} was altered: delete {out} to make it again")
     return Tuned(folder=out, classes=real.classes.keys, metrics=metrics)
 
 

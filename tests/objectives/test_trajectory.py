@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import write_json
+from potstill.core.files import sha256, write_json
 from potstill.core.seeds import generator
 from potstill.core.settings import to_plain
 from potstill.data.real import Classes, RealData, tensor_split
@@ -52,7 +52,7 @@ def save_buffer(folder, trained, **changes):
     told |= {
         "mirror": False,
         "seed": 0,
-        "files": {file_name(index): str(index) for index in range(len(trained))},
+        "files": {name: sha256(folder / name) for name in map(file_name, range(len(trained)))},
     }
     write_json(folder / BUFFER, to_plain(Contents(**(told | changes))))
     return str(folder)

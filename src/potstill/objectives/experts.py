@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from potstill.core.errors import PotstillError
-from potstill.core.files import read_json
+from potstill.core.files import read_json, sha256
 from potstill.core.settings import from_plain
 from potstill.data.real import RealData
 from potstill.nets.spec import Net
@@ -72,10 +72,11 @@ class Contents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buffer:
-    """A finished buffer; nothing of an expert is read before it is asked for."""
+    """A finished buffer; nothing of an expert is read before it is asked for, and then its hash is checked once."""
 
     folder: Path
     contents: Contents
+    _checked: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, folder: Path) -> "Buffer":
@@ -97,11 +98,14 @@ class Buffer:
     def expert(self, index: int, first: int, last: int) -> tuple[Values, Values]:
         """The parameters of an expert (0-based) after `first` and after `last` epochs, float32 on the CPU.
 
-        Raises PotstillError that names the file where it is missing or malformed.
+        Raises PotstillError that names the file where it is missing, altered or too short.
         """
         file = self.folder / file_name(index)
-        if not file.is_file():
-            raise PotstillError(f"no such file: {file}")
+        if file.name not in self._checked and not is_sound(file, self.contents):
+            raise PotstillError(
+                f"{file} is missing or was altered: the same `potstill buffer` again makes it anew"
+            )
+        self._checked.add(file.name)
         try:
             with safe_open(file, "pt") as held:
                 slices = {name: held.get_slice(name) for name in sorted(held.keys())}
@@ -120,6 +124,11 @@ def of_these_images(contents: Contents, real: RealData) -> bool:
     """Whether a buffer's experts have seen these training images; older ones tell them by ids and labels alone."""
     named = json.dumps([list(real.train.ids), real.train.labels.tolist()])
     return contents.images in (images_of(real), hashlib.sha256(named.encode()).hexdigest())
+
+
+def is_sound(file: Path, contents: Contents) -> bool:
+    """Whether an expert's file is there and the one on record."""
+    return file.is_file() and sha256(file) == contents.files.get(file.name)
 
 
 def file_name(index: int) -> str:
