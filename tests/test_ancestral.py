@@ -1,7 +1,9 @@
 """Ancestral sampling: the published timesteps, and every step against the equations in float64."""
 
+import pytest
 import torch
 
+from potstill.core.errors import PotstillError
 from potstill.core.seeds import generator
 from potstill.guidance import Moment, guided
 from potstill.guidance.free import ClassifierFree
@@ -52,6 +54,11 @@ def twin(prior: Prior, condition: Condition, noise: torch.Tensor, steps: int, sc
             fresh = torch.stack([torch.randn(prior.latent_shape, generator=one) for one in noises])
             x = mean + deviation * fresh.double()
     return x
+
+
+def test_one_step_would_begin_at_the_clean_end(tiny_dit: str) -> None:
+    with pytest.raises(PotstillError, match="ancestral .* needs at least 2 steps, not 1"):
+        Prior.from_pretrained(tiny_dit).schedule(1, "ancestral")
 
 
 def test_a_run_with_learned_variance_is_the_equations_in_float64(tiny_dit: str) -> None:

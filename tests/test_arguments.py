@@ -20,9 +20,10 @@ from potstill.data.real import Classes, tensor_split
 from potstill.encoders import Encoder
 from potstill.guidance import guided
 from potstill.guidance.push import Pace
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
 from potstill.methods.pruning import Pruning
 from potstill.methods.random import Random
+from potstill.methods.terms import ConceptTerm
 from potstill.objectives.trajectory import TrajectoryMatching
 from potstill.pipeline import run
 from potstill.plans import plan

@@ -16,7 +16,8 @@ from potstill.core.operations import operations
 from potstill.core.saved import saved_bytes
 from potstill.costs import cost
 from potstill.guidance.push import Pace
-from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ClassifierTerm, ConceptTerm
 from potstill.priors import Prior
 from potstill.recipes.digits import VOCABULARY
 

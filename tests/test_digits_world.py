@@ -14,7 +14,8 @@ from potstill.distilled import Slot
 from potstill.evaluation import PROTOCOLS
 from potstill.guidance.push import Pace
 from potstill.methods import Made
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ConceptTerm
 from potstill.nets.spec import Net
 from potstill.nets.store import load_net
 from potstill.pipeline import distill_recipe, evaluate_set

@@ -18,7 +18,8 @@ from potstill.data.digits import digits
 from potstill.distilled import Slot
 from potstill.encoders import Encoder
 from potstill.evaluation.shown import Shown, shown
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ConceptTerm
 from potstill.nets.store import load_net
 from potstill.recipes import RECIPES
 

@@ -32,7 +32,8 @@ from potstill.guidance import Moment, Targets, guided
 from potstill.guidance.free import ClassifierFree
 from potstill.guidance.push import Pace, Push
 from potstill.guidance.scores import ConceptScore, MeanCosine, contrastive
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ConceptTerm
 from potstill.priors import Condition, Prior, published
 from potstill.priors.dit import DiT
 from potstill.priors.tiny import decode_tiny

@@ -19,7 +19,8 @@ from potstill.core.seeds import generator
 from potstill.data.digits import digits
 from potstill.distilled import Slot
 from potstill.guidance.push import Pace
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ConceptTerm
 from potstill.recipes.digits import VOCABULARY, WITNESS
 from potstill.run.witness import Witness
 

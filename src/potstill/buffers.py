@@ -37,7 +37,7 @@ from potstill.run.shards import versions
 
 def make_buffer(
     real: RealData,
-    out: Path,
+    out: Path | str,
     experts: Experts,
     *,
     seed: int = 0,
@@ -53,6 +53,7 @@ def make_buffer(
     same number of threads); a finished buffer is opened. Raises PotstillError where `out` holds experts of other
     settings or data, and where training diverges.
     """
+    out = Path(out)
     with alone(out):
         return _made(real, out, _wanted(real, experts, seed), device, on_step)
 

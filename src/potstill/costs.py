@@ -13,7 +13,8 @@ from potstill.encoders import Encoder
 from potstill.guidance import Moment, Targets, guided
 from potstill.guidance.push import Push
 from potstill.guidance.scores import OBJECTIVES, ConceptScore, MeanCosine
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ConceptTerm
 from potstill.priors import Prior
 from potstill.priors.hollow import hollow, hollow_clip, hollow_tiny
 from potstill.priors.tiny import decode_tiny

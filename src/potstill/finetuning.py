@@ -51,7 +51,7 @@ class Tuned:
 
 def finetune(
     real: RealData,
-    out: Path,
+    out: Path | str,
     tuning: Minimax,
     *,
     processes: Processes | None = None,
@@ -69,7 +69,7 @@ def finetune(
     diverges. A folder finished before the hash of those weights was kept is read without; a checkpoint from before is
     refused.
     """
-    processes = processes or Processes()
+    out, processes = Path(out), processes or Processes()
     other = GROUPS if tuning.groups is None else INDEX
     if (out / other).is_file():
         raise PotstillError(f"{out / other}: this folder holds another kind of fine-tuning: name another")

@@ -40,7 +40,7 @@ class Labelling:
 
 
 def label_set(
-    folder: Path,
+    folder: Path | str,
     real: RealData,
     *,
     protocol: Protocol,
@@ -60,6 +60,7 @@ def label_set(
     for one class, without a teacher of the set's size, for one that is not fit to teach, and where these images have
     labels of another teacher, seed or protocol.
     """
+    folder = Path(folder)
     distilled = DistilledSet.load(folder)
     images, labels = distilled.examples(real.classes.keys)
     if epochs is not None:

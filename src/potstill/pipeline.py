@@ -45,14 +45,14 @@ class Outcome:
 
 
 def run(
-    recipe: Recipe, out: Path, *, device: str = "cpu", batch: int = 64, on_step: OnStep = silent
+    recipe: Recipe, out: Path | str, *, device: str = "cpu", batch: int = 64, on_step: OnStep = silent
 ) -> Outcome:
     """Takes a recipe from real data to the page; every stage resumes where a killed run left it.
 
     Raises PotstillError before anything is made for a protocol or student that there is not, no students, and data
     without test images.
     """
-    _ = PROTOCOLS[recipe.protocol], Net.parse(recipe.student)
+    out, _ = Path(out), (PROTOCOLS[recipe.protocol], Net.parse(recipe.student))
     if recipe.students < 1:
         raise PotstillError(f"students must be at least 1, not {recipe.students}")
     real = recipe_data(recipe)
@@ -72,7 +72,7 @@ def recipe_data(recipe: Recipe) -> RealData:
 
 def distill_recipe(
     recipe: Recipe,
-    out: Path,
+    out: Path | str,
     *,
     real: RealData | None = None,
     device: str = "cpu",
@@ -84,7 +84,7 @@ def distill_recipe(
 
     `real` spares reading the data again; `on` are the processes that make the images (None: this one).
     """
-    real = real or recipe_data(recipe)
+    out, real = Path(out), real or recipe_data(recipe)
     distilled = distill(
         recipe.method,
         real,
@@ -105,7 +105,7 @@ def distill_recipe(
 
 def evaluate_recipe(
     recipe: Recipe,
-    out: Path,
+    out: Path | str,
     real: RealData,
     *,
     epochs: int | None = None,

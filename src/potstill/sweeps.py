@@ -54,9 +54,10 @@ class Sweep:
     points: tuple[Point, ...] = field(default_factory=tuple)
 
     @classmethod
-    def load(cls, folder: Path) -> "Sweep":
+    def load(cls, folder: Path | str) -> "Sweep":
         """Reads FOLDER/sweep.json; raises PotstillError that names the file where it is missing or malformed."""
-        return from_plain(cls, read_json(folder / FILE), str(folder / FILE))
+        file = Path(folder) / FILE
+        return from_plain(cls, read_json(file), str(file))
 
     def evaluations(self, folder: Path) -> list[Evaluation]:
         """The points' evaluations, read from the sweep's folder."""
@@ -84,7 +85,7 @@ class Sweep:
 def sweep(
     what: Recipe | Study,
     over: Axes,
-    out: Path,
+    out: Path | str,
     *,
     seeds: int = 1,
     changes: Mapping[str, str] | None = None,
@@ -103,7 +104,7 @@ def sweep(
     `on` are the processes that make points (None: this one), each of which must see `out`. Raises PotstillError before
     anything is made for unknown fields and values, and an `out` that is being filled.
     """
-    planned = plan(what, over, seeds=seeds, changes=changes or {})
+    root, planned = Path(out), plan(what, over, seeds=seeds, changes=changes or {})
     done: dict[int, Point] = {}
 
     def told(one: Planned, point: Point) -> None:
@@ -112,16 +113,16 @@ def sweep(
 
     def unfinished(turn: Sequence[Planned]) -> Iterator[Planned]:
         for one in turn:
-            if point := _finished(out, one.recipe, epochs):
+            if point := _finished(root, one.recipe, epochs):
                 told(one, point)
             else:
                 yield one
 
-    ready = partial(Site, out.absolute(), epochs, device, batch)
-    with alone(out), (on or InProcess()).crew(ready, device=device) as crew:
+    ready = partial(Site, root.absolute(), epochs, device, batch)
+    with alone(root), (on or InProcess()).crew(ready, device=device) as crew:
         for turn in _turns(planned):
             for one, point in crew.each(Site.make, unfinished(turn), on_step):
-                _keep(out, point)
+                _keep(root, point)
                 told(one, point)
     return Sweep(points=tuple(done[id(one)] for one in planned))
 

@@ -64,7 +64,7 @@ class Teaching:
 
 
 def teach(
-    real: RealData, out: Path, teaching: Teaching, *, device: str = "cpu", on_step: OnStep = silent
+    real: RealData, out: Path | str, teaching: Teaching, *, device: str = "cpu", on_step: OnStep = silent
 ) -> StoredNet:
     """Trains a teacher on all training images and writes it into the folder `out`, with a card.
 
@@ -72,7 +72,7 @@ def teach(
     with the same number of threads); a finished one is read. The test images are read once, after the last epoch.
     Raises PotstillError where `out` holds a teacher of other settings or data, or something else.
     """
-    size = teaching.size or real.size
+    out, size = Path(out), teaching.size or real.size
     with alone(out):
         if (out / CONFIG).is_file():
             return _finished(out, real, teaching, size)

@@ -16,7 +16,8 @@ from potstill.guidance import guided
 from potstill.guidance.free import ClassifierFree
 from potstill.guidance.push import Pace
 from potstill.methods.d4m import D4M, prototypes
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ConceptTerm
 from potstill.priors import Condition, Prior
 from potstill.priors.unclip import TEMPLATES, UnCLIP
 from potstill.recipes import RECIPES

@@ -16,8 +16,9 @@ from potstill.distilled import Slot
 from potstill.guidance import Targets
 from potstill.guidance.push import Pace
 from potstill.methods import METHODS
-from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided
+from potstill.methods.guided import Guided
 from potstill.methods.random import Random
+from potstill.methods.terms import ClassifierTerm, ConceptTerm
 from potstill.nets.spec import Net, build
 from potstill.nets.store import load_net, save_net
 from potstill.priors import Condition

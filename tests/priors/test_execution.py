@@ -9,7 +9,8 @@ from potstill.core.errors import PotstillError
 from potstill.data.digits import digits
 from potstill.finetuning import finetune
 from potstill.guidance.push import Pace
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ConceptTerm
 from potstill.priors import Prior
 from potstill.priors.execution import Execution
 from potstill.priors.minimax import Minimax

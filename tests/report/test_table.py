@@ -30,6 +30,7 @@ def evaluations(evaluation):
 
 def test_the_whole_text(evaluations):
     assert table(evaluations, baseline="dit") == GOLDEN.read_text(encoding="utf-8")
+    assert table(iter(evaluations), baseline="dit") == table(evaluations, baseline="dit")
 
 
 def test_the_order_of_files_does_not_matter(evaluations):

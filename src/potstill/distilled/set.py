@@ -114,8 +114,9 @@ class Manifest:
     exact: bool = False
 
     @classmethod
-    def load(cls, folder: Path) -> "Manifest":
+    def load(cls, folder: Path | str) -> "Manifest":
         """Reads FOLDER/potstill.json; raises PotstillError that names the file and what is wrong in it."""
+        folder = Path(folder)
         if not folder.is_dir():
             raise PotstillError(f"no such folder: {folder}")
         file = folder / MANIFEST
@@ -143,8 +144,9 @@ class DistilledSet:
     records: tuple[Record, ...]
 
     @classmethod
-    def load(cls, folder: Path) -> "DistilledSet":
+    def load(cls, folder: Path | str) -> "DistilledSet":
         """Opens a set; raises PotstillError where it is missing, unfinished, malformed or not all on record."""
+        folder = Path(folder)
         manifest = Manifest.load(folder)
         if not manifest.finished:
             raise PotstillError(f"{folder} is unfinished: run the same `potstill distill` again to finish it")

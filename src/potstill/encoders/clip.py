@@ -17,6 +17,7 @@ from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError
 from potstill.core.files import write_whole
 from potstill.core.fingerprint import fingerprint
+from potstill.core.pixels import require_floats
 from potstill.data.real import Split
 from potstill.encoders.preprocess import Preprocess
 
@@ -75,7 +76,7 @@ class Encoder:
 
     def images(self, pixels: Tensor) -> Tensor:
         """Unit embeddings [n, d] of pixels [n, 3, h, w] in [0, 1]; the gradient reaches the pixels."""
-        inputs = self.preprocess(pixels.to(self.device)).to(self.model.dtype)
+        inputs = self.preprocess(require_floats(pixels).to(self.device)).to(self.model.dtype)
         features = self.model.get_image_features(pixel_values=inputs)
         return F.normalize(_embedding(features).float(), dim=-1)
 

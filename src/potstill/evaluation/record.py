@@ -79,15 +79,15 @@ class Evaluation:
         write_json(path, to_plain(self))
 
     @classmethod
-    def load(cls, path: Path) -> "Evaluation":
+    def load(cls, path: Path | str) -> "Evaluation":
         """Reads an evaluation; raises PotstillError that names the file where it is missing or malformed."""
-        return from_plain(cls, read_json(path), str(path))
+        return from_plain(cls, read_json(Path(path)), str(path))
 
 
-def load_evaluations(places: Iterable[Path]) -> list[Evaluation]:
+def load_evaluations(places: Iterable[Path | str]) -> list[Evaluation]:
     """Saved evaluations: files, or sets and folders that hold some; raises PotstillError for a place without."""
     files: list[Path] = []
-    for place in places:
+    for place in map(Path, places):
         if not place.exists():
             raise PotstillError(f"no such file or folder: {place}")
         within = "*.json" if place.resolve().name == "evaluations" else "**/evaluations/*.json"

@@ -36,7 +36,7 @@ class Exported:
 
 
 def export(
-    source: Path, out: Path, form: Format, *, license: str | None = None, on_step: OnStep = silent
+    source: Path | str, out: Path | str, form: Format, *, license: str | None = None, on_step: OnStep = silent
 ) -> Exported:
     """Writes the set in the folder `source` to the new folder `out`, with its card, provenance and soft labels.
 
@@ -44,6 +44,7 @@ def export(
     before leaves no `out`. Raises PotstillError where `out` exists, `source` is no finished and sound set or its labels
     are of other images, or nothing can be written.
     """
+    source, out = Path(source), Path(out)
     distilled = _sound(source)
     if out.exists():
         raise PotstillError(f"{out} exists: name another folder")

@@ -68,7 +68,7 @@ def farthest_first(features: Tensor, count: int) -> list[int]:
 
 
 def follow_mean(features: Tensor, count: int) -> list[int]:
-    """Always takes the row that brings the mean of all rows taken nearest to the mean of all rows there are.
+    """Always takes the row of `features` [n, d] that brings the mean of those taken nearest to the mean of all.
 
     Source: Welling 2009, "Herding dynamical weights to learn", in the form of Rebuffi et al. 2017
     (arXiv:1611.07725, algorithm 4): the k-th row minimises |mean - (its features + those taken before) / k|,

@@ -14,8 +14,9 @@ from potstill.core.seeds import generator
 from potstill.data.real import RealData, require_per_class
 from potstill.distilled import Slot
 from potstill.methods.features import Features
-from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided, GuidedSampler
+from potstill.methods.guided import Guided, GuidedSampler
 from potstill.methods.method import Made
+from potstill.methods.terms import Terms
 from potstill.sampling import Start, steps_taken
 
 
@@ -40,7 +41,7 @@ class D4M:
     kind: Literal["d4m"] = "d4m"
     prior: str
     scale: float = 8.0
-    terms: tuple[ConceptTerm | ClassifierTerm, ...] = ()
+    terms: Terms = ()
     strength: float = 0.7
     steps: int = 50
     solver: str = "ddim"

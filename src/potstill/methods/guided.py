@@ -1,81 +1,30 @@
 """Images sampled from a diffusion prior, bent by guidance terms: DiT, unCLIP, and CONCORD on either."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from potstill.concepts import ConceptSpace, Vocabulary
-from potstill.core.errors import PotstillError, unknown
-from potstill.core.fingerprint import fingerprint
+from potstill.core.errors import PotstillError
 from potstill.core.progress import OnStep, silent
 from potstill.core.seeds import generator
 from potstill.core.settings import require_allowed
 from potstill.data.real import RealData
 from potstill.distilled import Slot
-from potstill.encoders import Encoder
 from potstill.guidance import Targets, Term, guided
 from potstill.guidance.free import ClassifierFree
-from potstill.guidance.push import Pace, Push
-from potstill.guidance.scores import IGNORE_NEGATIVES, OBJECTIVES, ClassifierScore, ConceptScore, MeanCosine
 from potstill.methods.method import Made
-from potstill.nets.store import load_net
+from potstill.methods.terms import LoadedTerm, Terms
 from potstill.priors import Prior, Request
 from potstill.priors.execution import Execution
 from potstill.priors.prior import to_pixels
-from potstill.priors.tiny import decode_tiny, load_tiny
 from potstill.sampling import Start, sample
 
 ATTEMPTS = 3
 """How often an image is drawn before values that are not finite end the run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConceptTerm:
-    """Concept informing: an objective on a vocabulary, at a pace; `tiny` names an AutoencoderTiny for the look.
-
-    The temperature of 0.05 is that of the authors' code; the paper gives none.
-    """
-
-    kind: Literal["concept"] = "concept"
-    vocabulary: Vocabulary
-    objective: str = "contrastive"
-    temperature: float = 0.05
-    pace: Pace = field(default_factory=Pace)
-    tiny: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise unknown("objective", self.objective, OBJECTIVES)
-        if not 0 < self.temperature < math.inf:
-            raise PotstillError(f"the temperature must be positive, not {self.temperature}")
-        if self.vocabulary.negatives == 0 and self.objective not in IGNORE_NEGATIVES:
-            raise PotstillError(
-                f"objective {self.objective!r} needs negatives and vocabulary.negatives is 0. Allowed: at least 1, "
-                f"or the objective {' or '.join(IGNORE_NEGATIVES)}."
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassifierTerm:
-    """Classifier guidance by a trained net (a folder or shipped name), at a pace, which has no `until`.
-
-    The net sees images at its own size.
-    """
-
-    kind: Literal["classifier"] = "classifier"
-    classifier: str
-    pace: Pace = field(default_factory=Pace)
-
-    def __post_init__(self) -> None:
-        if self.pace.until is not None:
-            raise PotstillError(
-                f"classifier term: pace.until is {self.pace.until}, but measures concepts. Allowed: none."
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +39,7 @@ class Guided:
     kind: Literal["guided"] = "guided"
     prior: str
     scale: float = 4.0
-    terms: tuple[ConceptTerm | ClassifierTerm, ...] = ()
+    terms: Terms = ()
     steps: int = 50
     solver: str = "ddim"
     original: bool = False
@@ -125,54 +74,7 @@ class Guided:
         empty = [key for label, key in enumerate(real.classes.keys) if not len(real.train.of_class(label))]
         if empty:
             raise PotstillError(f"{real.name} has no training images of class {', '.join(empty[:20])}")
-        return GuidedSampler(
-            self, real, prior, seed, tuple(_load_term(term, prior, real) for term in self.terms)
-        )
-
-
-@dataclass(frozen=True)
-class LoadedTerm:
-    """A term with its models: how to build it for a batch, the concepts it aims at, the weights it uses."""
-
-    build: Callable[[Targets, OnStep], Term]
-    space: ConceptSpace | None
-    complete: Tensor | None
-    weights: Mapping[str, str]
-
-
-def _load_term(term: ConceptTerm | ClassifierTerm, prior: Prior, real: RealData) -> LoadedTerm:
-    if isinstance(term, ClassifierTerm):
-        return _load_classifier(term, prior, real)
-    return _load_concept(term, prior, real)
-
-
-def _load_classifier(term: ClassifierTerm, prior: Prior, real: RealData) -> LoadedTerm:
-    stored = load_net(term.classifier).narrowed(real.classes).to(prior.device)
-
-    def build(targets: Targets, on_step: OnStep) -> Term:
-        return Push(score=ClassifierScore(stored.logits), pace=term.pace, targets=targets, on_step=on_step)
-
-    return LoadedTerm(build, None, None, {term.classifier: fingerprint([stored.module])})
-
-
-def _load_concept(term: ConceptTerm, prior: Prior, real: RealData) -> LoadedTerm:
-    name, device, dtype = term.vocabulary.encoder, str(prior.device), prior.vae.dtype
-    encoder = Encoder.from_pretrained(name, device=device, dtype=dtype)
-    space = ConceptSpace.build(term.vocabulary, encoder, real)
-    if not space.similarity.isfinite().any() and term.objective not in IGNORE_NEGATIVES:
-        raise PotstillError(f"concept informing needs classes of at least two names; {real.name} has one")
-    score = ConceptScore(encoder, OBJECTIVES[term.objective], term.temperature)
-    complete = None if term.pace.until is None else space.completeness(term.pace.until)
-    weights, decode = {name: encoder.fingerprint}, prior.decode
-    if term.tiny is not None:
-        tiny = load_tiny(term.tiny, device, dtype)
-        weights[term.tiny], decode = fingerprint([tiny]), partial(decode_tiny, tiny)
-
-    def build(targets: Targets, on_step: OnStep) -> Term:
-        gauge = MeanCosine(encoder)
-        return Push(score=score, pace=term.pace, targets=targets, gauge=gauge, decode=decode, on_step=on_step)
-
-    return LoadedTerm(build, space, complete, weights)
+        return GuidedSampler(self, real, prior, seed, tuple(term.load(prior, real) for term in self.terms))
 
 
 @dataclass(frozen=True)

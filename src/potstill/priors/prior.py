@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from potstill.core.blocks import in_blocks
 from potstill.core.errors import PotstillError, unknown
 from potstill.core.fingerprint import fingerprint
+from potstill.core.pixels import require_floats
 from potstill.core.seeds import seeded
 from potstill.data.real import Split
 from potstill.priors.schedule import schedule
@@ -197,7 +198,7 @@ class Prior(ABC):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """The mean latent [n, c, h, w], scaled, of pixels [n, 3, h, w] in [0, 1]."""
-        posterior = self.vae.encode((pixels * 2 - 1).to(self.vae.dtype)).latent_dist
+        posterior = self.vae.encode((require_floats(pixels) * 2 - 1).to(self.vae.dtype)).latent_dist
         return posterior.mean.float() * self.vae.config.scaling_factor
 
     def quantise(self, latents: Tensor) -> Tensor:

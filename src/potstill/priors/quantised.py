@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from potstill.core.pixels import require_floats
 from potstill.priors.prior import Prior
 
 
@@ -29,7 +30,7 @@ class QuantisedPrior(Prior):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """The latent [n, c, h, w] before quantisation, scaled, of pixels [n, 3, h, w] in [0, 1]."""
-        mapped = self.vae.encode((pixels * 2 - 1).to(self.vae.dtype)).latents
+        mapped = self.vae.encode((require_floats(pixels) * 2 - 1).to(self.vae.dtype)).latents
         return mapped.float() * self.vae.config.scaling_factor
 
     def quantise(self, latents: Tensor) -> Tensor:

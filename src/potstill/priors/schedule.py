@@ -53,6 +53,10 @@ def schedule(
         raise PotstillError(
             f"{kind.__name__} noises by adding sigma times the noise, which is not what is stepped here"
         )
+    if evenly and steps < 2:
+        raise PotstillError(
+            f"{solver} from the first to the last timestep needs at least 2 steps, not {steps}"
+        )
     if evenly:
         grid = torch.linspace(0, trained - 1, steps, dtype=torch.float64).round().int()
         scheduler.set_timesteps(timesteps=grid.flip(0).tolist(), device=device)

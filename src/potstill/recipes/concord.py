@@ -19,8 +19,9 @@ from potstill.concepts import Vocabulary
 from potstill.guidance.push import Pace
 from potstill.methods import Method
 from potstill.methods.coreset import Herding, KCenter
-from potstill.methods.guided import ClassifierTerm, ConceptTerm, Guided
+from potstill.methods.guided import Guided
 from potstill.methods.random import Random
+from potstill.methods.terms import ClassifierTerm, ConceptTerm
 from potstill.recipes.recipe import Recipe
 from potstill.run.witness import Seen
 

@@ -4,8 +4,9 @@ import dataclasses
 
 from potstill.concepts import Vocabulary
 from potstill.guidance.push import Pace
-from potstill.methods.guided import ConceptTerm, Guided
+from potstill.methods.guided import Guided
 from potstill.methods.random import Random
+from potstill.methods.terms import ConceptTerm
 from potstill.recipes.recipe import Recipe
 from potstill.run.witness import Seen
 

@@ -6,7 +6,8 @@ The classifier is the teacher that labels the sets too, so these arms know the j
 import dataclasses
 
 from potstill.guidance.push import Pace
-from potstill.methods.guided import ClassifierTerm, Guided
+from potstill.methods.guided import Guided
+from potstill.methods.terms import ClassifierTerm
 from potstill.recipes.digits import dit, dit_concord, unclip
 from potstill.recipes.recipe import Recipe
 

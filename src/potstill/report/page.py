@@ -31,14 +31,14 @@ SCRIPTS = (
 
 
 def page(
-    sets: Sequence[Path],
-    evaluations: Sequence[Path],
-    out: Path,
+    sets: Sequence[Path | str],
+    evaluations: Sequence[Path | str],
+    out: Path | str,
     *,
     title: str,
     notes: Sequence[str] = (),
     baseline: str | None = None,
-    figures: Sequence[Path] = (),
+    figures: Sequence[Path | str] = (),
 ) -> Path:
     """Writes a self-contained HTML page of distilled sets, one arm each, and of saved evaluations.
 
@@ -55,8 +55,8 @@ def page(
     chosen = baseline or _first(arms, judged)
     shown = [embedded(Path(file)) for file in figures]
     content = payload(arms, judged, title=title, notes=notes, baseline=chosen) | {"figures": shown}
-    write_text(out, _html(title, content))
-    return out
+    write_text(Path(out), _html(title, content))
+    return Path(out)
 
 
 def _first(arms: Sequence[Arm], judged: Sequence[Evaluation]) -> str | None:

@@ -1,6 +1,6 @@
 """Saved evaluations as a table that reads as plain text and as markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from potstill.core.errors import unknown
@@ -21,7 +21,7 @@ MADE_BY: dict[Intervals, str] = {
 }
 
 
-def table(evaluations: Sequence[Evaluation], baseline: str | None = None, intervals: Intervals = "t") -> str:
+def table(evaluations: Iterable[Evaluation], baseline: str | None = None, intervals: Intervals = "t") -> str:
     """One table a protocol, in per cent, with differences from `baseline`.
 
     Columns: mean, sample deviation, n, 95 % interval of the mean, paired differences with theirs (`intervals`)
@@ -31,6 +31,7 @@ def table(evaluations: Sequence[Evaluation], baseline: str | None = None, interv
     changed protocol has a star and its changes in the caption. Raises PotstillError for a baseline that nobody
     has, and where two evaluations claim the same set.
     """
+    evaluations = list(evaluations)
     names = sorted({one.name for one in evaluations})
     if baseline is not None and baseline not in names:
         raise unknown("baseline", baseline, names)
