@@ -93,7 +93,10 @@ def test_the_same_images_in_a_foreign_folder_give_the_same_number(ours: Path, tm
     shutil.move(theirs / "val", theirs / "train")
     assert accuracy(theirs, tmp_path / "results") == accuracy(ours, tmp_path / "results")
     assert len(before) == len(list(theirs.rglob("*"))), "nothing is written into other people's folders"
-    assert list((tmp_path / "results" / "theirs" / "evaluations").glob("*.json"))
+    assert list((tmp_path / "results").glob("theirs-*/evaluations/*.json"))
+    other = shutil.copytree(theirs, tmp_path / "elsewhere" / "theirs")
+    assert accuracy(other, tmp_path / "results") == accuracy(ours, tmp_path / "results")
+    assert len(list((tmp_path / "results").glob("theirs-*"))) == 2, "sets of one name are told apart"
 
 
 def test_a_shuffled_teacher_is_caught_explained_and_mended(

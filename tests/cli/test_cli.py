@@ -143,6 +143,7 @@ WRONG = [
     (["evaluate", "MADE", "--protocol", "rded"], "unknown protocol 'rded'. Did you mean 'rded@1'"),
     (["evaluate", "MADE", "--student", "convnet-33"], "33"),
     (["evaluate", "MADE", "--size", "900000"], "out of memory: ask for fewer or smaller images"),
+    (["evaluate", "MADE", "--class-order", "sorted"], "says itself which class an image is of"),
     (["evaluate", "MADE", "--ipc", "3"], "has 2 images per class, not 3"),
     (["report", "MADE", "--out", ""], "cannot write a file to '.': that is a folder"),
     (
@@ -172,6 +173,7 @@ OPTIONS = [
     (["buffer", "OUT", "--size", "-4"], "Invalid value for '--size'"),
     (["concepts", "check", "--keep", "0"], "Invalid value for '--keep'"),
     (["concepts", "retrieve", "--timeout", "nan"], "Invalid value for '--timeout'"),
+    (["buffer", "OUT", "--keep", "0.5"], "--keep and --order are for --prune TEACHER"),
     (["evaluate", "OUT", "--ipc", "0"], "Invalid value for '--ipc'"),
     (["evaluate", "OUT", "--size", "-4"], "Invalid value for '--size'"),
     (["score", "OUT", "--ipc", "0"], "Invalid value for '--ipc'"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from potstill.core.blocks import ROWS, in_blocks
@@ -66,6 +67,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         write_text(tmp_path / "file" / "inner" / "b.txt", "y")
     with pytest.raises(PotstillError, match=r"cannot write a file to '\.': that is a folder"):
         write_text(Path(""), "y")
+
+
+def test_whoever_may_read_a_text_may_read_tensors(tmp_path):
+    write_text(tmp_path / "text", "x")
+    write_whole(tmp_path / "tensors", lambda path: save_file({"a": torch.zeros(2)}, path))
+    modes = [(tmp_path / name).stat().st_mode for name in ("text", "tensors")]
+    assert modes[0] == modes[1]
 
 
 def test_a_failed_write_tells_its_own_reason(tmp_path):

@@ -70,6 +70,12 @@ def test_a_broken_cache_file_is_made_again(tiny_clip, tmp_path):
     assert torch.equal(encoder.texts(["a cat"]), first)
 
 
+def test_without_a_place_to_write_there_is_no_cache(tiny_clip, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    found = Encoder.from_pretrained(tiny_clip, cache=tmp_path / "file").texts(["a", "b"])
+    assert torch.equal(found, Encoder.from_pretrained(tiny_clip, cache=tmp_path / "cache").texts(["a", "b"]))
+
+
 def test_the_cache_tells_models_apart(tiny_clip, tmp_path):
     one, other = (Encoder.from_pretrained(tiny_clip, cache=tmp_path) for _ in range(2))
     with torch.no_grad():

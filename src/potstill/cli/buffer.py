@@ -1,11 +1,12 @@
 """`buffer`: experts trained on real images, for trajectory matching."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from potstill.cli.terminal import Device, Json, Only, SkipBad, Test, emit, finite, progress
+from potstill.core.errors import PotstillError
 
 Order = Literal["easiest", "hardest"]
 
@@ -36,8 +37,12 @@ def buffer(
     prune: Annotated[
         str | None, typer.Option(help="A teacher by whose loss images are left out, as `prune` does.")
     ] = None,
-    keep: Annotated[float, typer.Option(help="The share of each class's images that --prune keeps.")] = 0.6,
-    order: Annotated[Order, typer.Option(help="Which of them --prune keeps.")] = "easiest",
+    keep: Annotated[
+        float | None, typer.Option(help="The share of each class's images that --prune keeps; else 0.6.")
+    ] = None,
+    order: Annotated[
+        Order | None, typer.Option(help="Which of them --prune keeps; else the easiest.")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     skip_bad: SkipBad = False,
     device: Device = "cpu",
@@ -50,13 +55,19 @@ def buffer(
     from potstill.methods.watch import Watch
     from potstill.objectives.experts import Experts
 
+    chosen: dict[str, Any] = {
+        name: value for name, value in (("share", keep), ("order", order)) if value is not None
+    }
+    if chosen and prune is None:
+        raise PotstillError("--keep and --order are for --prune TEACHER, which is not there")
+    pruning = Pruning(teacher=prune, **chosen) if prune else None
     wanted = Experts(net=net, count=experts, epochs=epochs, batch=batch, rate=rate, size=size)
     with progress() as on_step:
         real = load(data, classes=classes, test=test, skip_bad=skip_bad, on_step=on_step)
         if hold_out is not None:
             real, _ = Watch(share=hold_out).split(real)
-        if prune:
-            real = Pruning(teacher=prune, share=keep, order=order).of(real, device)
+        if pruning:
+            real = pruning.of(real, device)
         made = make_buffer(real, out, wanted, seed=seed, device=device, on_step=on_step)
     held = made.contents
     emit(

@@ -24,7 +24,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            partial.touch()
+            usual = partial.stat().st_mode
             write(partial)
+            partial.chmod(usual)  # safetensors makes its files for their owner alone
             with partial.open("rb") as handle:
                 os.fsync(handle.fileno())
             partial.replace(path)

@@ -1,5 +1,6 @@
 """Other people's sets: any image folder or Hugging Face image data set, evaluated like one of ours."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,8 +79,13 @@ def open_set(
     skip_bad: bool = False,
     on_step: OnStep = silent,
 ) -> Evaluable:
-    """A distilled set of ours where `source` is the folder of one, else a foreign set (see `foreign`)."""
+    """A distilled set of ours where `source` is the folder of one, else a foreign set (see `foreign`).
+
+    Raises PotstillError for an `order` of ours, which tells its classes itself.
+    """
     if (Path(source).expanduser() / MANIFEST).exists():
+        if order is not None:
+            raise PotstillError(f"{source} says itself which class an image is of: leave out --class-order")
         return DistilledSet.load(Path(source).expanduser())
     return foreign(source, real, results, order=order, size=size, skip_bad=skip_bad, on_step=on_step)
 
@@ -98,9 +104,9 @@ def foreign(
 
     Classes are matched by key or name (see `matched`), never by position: folders or labels that are bare numbers
     are refused unless the data's keys are such numbers, or `order` says which class each number is (see
-    `class_order`). `size` is the common side in px, by default the images' own. Evaluations go into a folder of
-    the set's name in `results`, for nothing is written into other people's folders. Raises PotstillError for classes
-    that are not those of `real` and for what `load` cannot read.
+    `class_order`). `size` is the common side in px, by default the images' own. Evaluations go into a folder in
+    `results` named by the set and its place, for nothing is written into other people's folders. Raises PotstillError
+    for classes that are not those of `real` and for what `load` cannot read.
     """
     found = load(source, skip_bad=skip_bad, on_step=on_step)
     listed = found.classes if order is None else _numbered(found.classes, order, real.classes, source)
@@ -116,7 +122,14 @@ def foreign(
         seed=0,
         finished=True,
     )
-    return ForeignSet(results / folder_name(found.name), manifest, split, real.classes.keys)
+    return ForeignSet(results / _apart(found.name, source), manifest, split, real.classes.keys)
+
+
+def _apart(name: str, source: str) -> str:
+    """A folder's name for a set: sets of one name in two places are told apart."""
+    place = Path(source).expanduser()
+    told = str(place.resolve()) if place.exists() else source
+    return folder_name(f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}")
 
 
 def _numbered(found: Classes, order: str, real: Classes, where: str) -> Classes:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ class Encoder:
                 file.unlink()
         groups = [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]
         embedded = torch.cat([self._embed(group) for group in groups])
-        write_whole(file, lambda partial: save_file({"texts": embedded.cpu().contiguous()}, partial))
+        with suppress(PotstillError):  # where nothing can be written, texts are embedded each time
+            write_whole(file, lambda partial: save_file({"texts": embedded.cpu().contiguous()}, partial))
         return embedded
 
     @torch.no_grad()
