@@ -1,12 +1,15 @@
 """`buffer`: experts trained on real images, for trajectory matching."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from potstill.cli.terminal import Device, Json, Only, SkipBad, Test, emit, finite, progress
 from potstill.core.errors import PotstillError
+
+if TYPE_CHECKING:
+    from potstill.methods.pruning import Pruning
 
 Order = Literal["easiest", "hardest"]
 
@@ -51,16 +54,10 @@ def buffer(
     """Trains experts on real images and keeps them after every epoch, for trajectory matching."""
     from potstill.buffers import make_buffer
     from potstill.data import load
-    from potstill.methods.pruning import Pruning
     from potstill.methods.watch import Watch
     from potstill.objectives.experts import Experts
 
-    chosen: dict[str, Any] = {
-        name: value for name, value in (("share", keep), ("order", order)) if value is not None
-    }
-    if chosen and prune is None:
-        raise PotstillError("--keep and --order are for --prune TEACHER, which is not there")
-    pruning = Pruning(teacher=prune, **chosen) if prune else None
+    pruning = _pruning(prune, keep, order)
     wanted = Experts(net=net, count=experts, epochs=epochs, batch=batch, rate=rate, size=size)
     with progress() as on_step:
         real = load(data, classes=classes, test=test, skip_bad=skip_bad, on_step=on_step)
@@ -77,3 +74,12 @@ def buffer(
             f"{out}: {wanted.count} experts, {wanted.net}, {wanted.epochs} epochs on {held.data} at {held.size} px"
         ),
     )
+
+
+def _pruning(teacher: str | None, share: float | None, order: Order | None) -> "Pruning | None":
+    from potstill.methods.pruning import Pruning
+
+    chosen: Any = {name: value for name, value in (("share", share), ("order", order)) if value is not None}
+    if chosen and teacher is None:
+        raise PotstillError("--keep and --order are for --prune TEACHER, which is not there")
+    return Pruning(teacher=teacher, **chosen) if teacher else None
