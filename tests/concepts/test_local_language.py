@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from support.tiny import byte_words, save_language
+from transformers import LlamaForCausalLM
 
 from potstill.concepts.language import Refused
 from potstill.concepts.local_language import Gumbel, LocalLanguage
@@ -16,48 +16,22 @@ TURNS = [{"role": "user", "content": "a fish"}, {"role": "assistant", "content":
 CHAT = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[answer] "
 
 
-def words(chat=None):
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inside = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(letters)}, merges=[]))
-    inside.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inside.decoder = decoders.ByteLevel()
-    read = PreTrainedTokenizerFast(tokenizer_object=inside, eos_token="<end>")
-    read.chat_template = chat
-    return read
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A random causal LM of width 16, bytes in and out, that can read 4,000 of them."""
-    place = tmp_path_factory.mktemp("language")
-    config = LlamaConfig(
-        vocab_size=257,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=4000,
-        bos_token_id=None,
-        eos_token_id=256,
-        initializer_range=0.5,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(place)
-    words().save_pretrained(place)
-    return str(place)
+    """A random causal LM, bytes in and out, that can read 4,000 of them."""
+    return save_language(tmp_path_factory.mktemp("language"))
 
 
 def twin(folder, text, longest):
     """Greedy search written out, the whole text through the model for every token."""
-    model, tokens, made = LlamaForCausalLM.from_pretrained(folder), words()(text)["input_ids"], []
+    model, tokens, made = LlamaForCausalLM.from_pretrained(folder), byte_words()(text)["input_ids"], []
     for _ in range(longest):
         with torch.no_grad():
             token = int(model(torch.tensor([tokens + made])).logits[0, -1].argmax())
         if token == 256:
             break
         made.append(token)
-    return words().decode(made), len(tokens), len(made)
+    return byte_words().decode(made), len(tokens), len(made)
 
 
 def test_greedy_equals_a_loop_without_a_cache(folder):
@@ -67,7 +41,7 @@ def test_greedy_equals_a_loop_without_a_cache(folder):
 
 def test_a_chat_template_is_used_where_there_is_one(folder, tmp_path):
     LlamaForCausalLM.from_pretrained(folder).save_pretrained(tmp_path)
-    words(CHAT).save_pretrained(tmp_path)
+    byte_words(CHAT).save_pretrained(tmp_path)
     reply = LocalLanguage(str(tmp_path), longest=8).ask(TURNS)
     assert reply.text == twin(folder, "[user] a fish\n[assistant] no\n[answer] ", 8)[0]
 

@@ -17,6 +17,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
@@ -26,6 +27,12 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
 )
 
 WIDTH, PROJECTION, SIDE = 32, 32, 32
@@ -211,4 +218,51 @@ def save_tiny_decoder(folder):
         latent_channels=4,
     )
     model.save_pretrained(folder)
+    return str(folder)
+
+
+def save_classifier(folder):
+    torch.manual_seed(6)
+    config = ViTConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        image_size=32,
+        patch_size=8,
+        id2label={0: "3", 1: "8"},
+    )
+    parts = ViTForImageClassification(config), ViTImageProcessorPil(size={"height": 32, "width": 32})
+    for part in parts:
+        part.save_pretrained(folder)
+    return str(folder)
+
+
+def byte_words(chat=None):
+    """A tokenizer of bytes."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inside = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(letters)}, merges=[]))
+    inside.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inside.decoder = decoders.ByteLevel()
+    read = PreTrainedTokenizerFast(tokenizer_object=inside, eos_token="<end>")
+    read.chat_template = chat
+    return read
+
+
+def save_language(folder):
+    config = LlamaConfig(
+        vocab_size=257,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=4000,
+        bos_token_id=None,
+        eos_token_id=256,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    byte_words().save_pretrained(folder)
     return str(folder)

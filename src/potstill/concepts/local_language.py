@@ -18,7 +18,8 @@ class LocalLanguage:
 
     The tokenizer's chat template is used where it has one, else the turns are put one under the other. Greedy without
     a temperature; with one, the draw depends on the seed and the conversation alone. An answer has at most `longest`
-    tokens. Raises PotstillError for what cannot be loaded; code of a model's repository is never run.
+    tokens. Only safetensors are read, and code of a model's repository is never run. Raises PotstillError for what
+    cannot be loaded.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class LocalLanguage:
         if temperature is not None and not 0 < temperature < float("inf"):
             raise PotstillError(f"a temperature must be positive, not {temperature}; leave it out for greedy")
         try:
-            self._words: Any = AutoTokenizer.from_pretrained(source)
-            model: Any = AutoModelForCausalLM.from_pretrained(source)
+            self._words: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                source, use_safetensors=True, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise PotstillError(
                 f"{source!r} is no text-generation model's folder or hub id: {error}"

@@ -84,7 +84,11 @@ def read_classifier(source: Path | str) -> StoredNet:
 
     try:
         model, told = AutoModelForImageClassification.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            source,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
         processor, _ = ImageProcessingMixin.get_image_processor_dict(source)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
