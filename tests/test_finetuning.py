@@ -110,6 +110,29 @@ def test_a_finished_folder_is_read_and_another_one_refused(base: str, tuned: Pat
         finetune(few(), tuned, short(base, groups=2))
 
 
+def test_the_original_is_trained_as_the_authors_compute_it(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same as a prior that computes so before it comes to be tuned, and not as diffusers computes."""
+
+    def published(source: str, **options: Any) -> Prior:
+        prior = opened(source, **options)
+        prior.as_published()
+        return prior
+
+    opened, one_epoch = Prior.from_pretrained, short(base, epochs=1)
+    (found,) = finetune(few(), tmp_path / "original", replace(one_epoch, original=True))
+    (plain,) = finetune(few(), tmp_path / "plain", one_epoch)
+    monkeypatch.setattr(Prior, "from_pretrained", published)
+    (twin,) = finetune(few(), tmp_path / "twin", one_epoch)
+    assert found.metrics["diffusion"] == twin.metrics["diffusion"] != plain.metrics["diffusion"]
+    for name, value in weights(tmp_path / "twin").items():
+        assert torch.equal(weights(tmp_path / "original")[name], value)
+    assert "method.original=true" in (tmp_path / "original" / "README.md").read_text()
+    with pytest.raises(PotstillError, match="holds a prior of other settings or data"):
+        finetune(few(), tmp_path / "plain", replace(one_epoch, original=True))
+
+
 def test_an_altered_prior_is_not_taken_for_the_finished_one(base: str, tuned: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(tuned, tmp_path / "copied")
     config = copied / "transformer" / "config.json"

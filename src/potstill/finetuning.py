@@ -123,6 +123,8 @@ def _tuned(
     if not isinstance(prior, DiT):
         raise PotstillError(f"Minimax fine-tunes a DiT, which {tuning.prior} is not: {type(prior).__name__}")
     require_one_embedder(prior.transformer)
+    if tuning.original:
+        prior.as_published()
     weights = prior.fingerprint
     own = f"{identity} {weights}"
     state = _trained(prior, real, tuning, out / CHECKPOINT, own, processes, on_step)
@@ -197,9 +199,15 @@ def _write(prior: DiT, out: Path, source: str, card: str, metrics: Mapping[str, 
 
 
 def _identity(real: RealData, tuning: Minimax, *, pixels: bool = True) -> str:
-    """What decides a prior beside the weights it begins from; earlier ones told images by ids, without `pixels`."""
+    """What decides a prior beside the weights it begins from.
+
+    Earlier ones told images by ids, without `pixels`, and did not tell of `original`, which there was not.
+    """
+    settings = to_plain(tuning)
+    if not tuning.original:
+        del settings["original"]
     told = {
-        "tuning": to_plain(tuning),
+        "tuning": settings,
         "classes": list(real.classes.keys),
         "images": list(real.train.ids),
         "labels": real.train.labels.tolist(),
@@ -241,4 +249,6 @@ def _card(real: RealData, tuning: Minimax, metrics: Mapping[str, Any]) -> str:
         f"- Licence: that of {tuning.prior}, {licence.id}.",
         "- Use: wherever a prior is named, `--set method.prior=THIS_FOLDER`; diffusers' `DiTPipeline` opens it too.",
     ]
+    if tuning.original:
+        lines.append("- Trained as DiT's authors compute it: sample with `--set method.original=true`.")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """`finetune`: a diffusion prior moved towards real images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +29,12 @@ def finetune_minimax(
         float, typer.Option(callback=finite, help="Decay of the running mean, which is what is kept.")
     ] = 0.9999,
     seed: Annotated[int, typer.Option()] = 0,
+    original: Annotated[
+        bool,
+        typer.Option(
+            "--original", help="Compute DiT as its authors do; sample with method.original=true then."
+        ),
+    ] = False,
     skip_bad: SkipBad = False,
     device: Device = "cpu",
     as_json: Json = False,
@@ -42,9 +48,8 @@ def finetune_minimax(
     from potstill.finetuning import finetune as tune
     from potstill.priors.minimax import Minimax
 
-    wanted = Minimax(
-        prior=prior, epochs=epochs, batch=batch, rate=rate, average=average, groups=groups, seed=seed
-    )
+    settings: dict[str, Any] = {"epochs": epochs, "batch": batch, "rate": rate, "average": average}
+    wanted = Minimax(prior=prior, groups=groups, seed=seed, original=original, **settings)
     processes = Processes.started(device)
     with progress() as tell:
         on_step = tell if processes.first else silent

@@ -17,7 +17,8 @@ class Minimax:
     Source: Minimax (Gu et al. 2024, arXiv:2311.15529) and its public code: AdamW without decay at a constant rate,
     labels dropped for a tenth of the images, 64 vectors of a class in each memory, a running mean of 0.9999.
     `representative` and `diverse` weigh the two losses; `groups` is the number of classes that share a checkpoint
-    (None: all), 20 in CONCORD for ImageNet-1K. Raises PotstillError for numbers out of range.
+    (None: all), 20 in CONCORD for ImageNet-1K; `original` computes DiT as its authors do while it is trained
+    (`DiT.as_published`), for sampling with `original` too. Raises PotstillError for numbers out of range.
     """
 
     prior: str
@@ -31,6 +32,7 @@ class Minimax:
     average: float = 0.9999
     groups: int | None = None
     seed: int = 0
+    original: bool = False
 
     def __post_init__(self) -> None:
         counts = (self.epochs, self.batch, self.memory, 1 if self.groups is None else self.groups)
