@@ -329,3 +329,17 @@ def test_a_device_that_is_not_there_is_named(words):
     done = potstill(*words, "--device", "gpu")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: there is no device 'gpu' here. Allowed: cpu")
+
+
+def test_no_text_commands_the_terminal(tmp_path):
+    """A name from elsewhere that would set the window's title, clear the screen and turn the reading direction."""
+    name = "a\x1b]0;title\x07\x1b[2J\r\u202eb\x85"
+    told = {"name": name, "set_seed": 0, "method": "random", "data": name, "ipc": 1, "protocol": "dc@1"}
+    run = {"seed": 0, "accuracy": 0.5, "top5": 1.0, "seconds": 1.0, "train_loss": 0.1}
+    file = tmp_path / "evaluation.json"
+    file.write_text(json.dumps({**told, "student": name, "teacher": None, "runs": [run]}))
+    shown, wrong = potstill("compare", file), potstill("compare", file, "--baseline", name)
+    lost = potstill("show", name)
+    assert shown.returncode == 0 and lost.returncode == 2 and wrong.returncode == 0
+    for text in (shown.stdout, wrong.stdout, lost.stderr):
+        assert not set(text) & set("\x1b\x07\r\u202e\x85") and r"\x1b]0;title\x07\x1b[2J\r\u202eb\x85" in text

@@ -20,14 +20,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from potstill.cli import app
 from potstill.concepts import ConceptBank
 from potstill.concepts.check import check
 from potstill.concepts.editing import EditSession
 from potstill.concepts.editing.actions import Actions
 from potstill.concepts.editing.seen import Seen
 from potstill.concepts.editing.server import LARGEST, EditServer
+from potstill.concepts.ledger import Ledger
 from potstill.core.errors import PotstillError
+from potstill.core.lock import alone_with
 from potstill.encoders import Encoder
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -344,6 +348,26 @@ def test_a_file_that_changed_on_disk_is_not_overwritten(server, file, seen):
     again.answer_offer(True)
     again.save()
     assert phrases(file, "2") == ("a tail",) and "handwritten I" in file.read_text()
+
+
+def test_a_bank_is_edited_or_filled_by_one_process(file):
+    """Neither a second page nor a retrieval may take a bank from under a first page."""
+    words = ["concepts", "edit", "--bank", str(file), "--data", "digits", "--encoder", "digits/clip"]
+    with alone_with(file):
+        done = CliRunner().invoke(app, words)
+        assert f"{file} is being filled by process {os.getpid()}" in str(done.exception)
+        with pytest.raises(PotstillError, match="is being filled by process"), Ledger(file):
+            pass
+
+
+def test_a_draft_that_was_lost_is_written_again_before_it_is_named(server, file):
+    ask(server, "edit", key="2", was=phrases(file, "2"), phrases=["a tail"])
+    draft = file.with_name("mine.jsonl.draft")
+    draft.unlink()
+    file.write_text(file.read_text() + "\n")
+    with pytest.raises(PotstillError, match="Your edits are kept in"):
+        ask(server, "save")
+    assert json.loads(draft.read_text())["phrases"] == {"2": ["a tail"]}
 
 
 def test_a_file_that_vanished_is_not_written_again(server, file):

@@ -283,7 +283,7 @@ def test_control_c_keeps_what_is_under_way_and_two_do_not_fill_one_bank(tmp_path
     with serving(delay=0.3) as server:
         stopped = started(server, out, names)
         until(lambda: len(server.good) >= 4)
-        with pytest.raises(PotstillError, match="is being filled by another process"):
+        with pytest.raises(PotstillError, match="is being filled by process"):
             retrieve(some(40), model_of(server), out, settings())
         stopped.send_signal(signal.SIGINT)
         _, told = stopped.communicate(timeout=30)
@@ -343,7 +343,7 @@ def test_a_name_that_no_bank_can_hold_is_refused(tmp_path, name):
 
 def test_a_place_that_cannot_be_written_is_named_before_anything_is_asked(tmp_path):
     (tmp_path / "file").write_text("")
-    for out, message in [("bank.json", "ends in .jsonl"), ("file/bank.jsonl", "cannot write")]:
+    for out, message in [("bank.json", "ends in .jsonl"), ("file/bank.jsonl", "cannot make")]:
         with pytest.raises(PotstillError, match=message):
             retrieve(some(1), Never(), tmp_path / out, settings())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from potstill.core.errors import PotstillError
-from potstill.core.lock import alone
+from potstill.core.lock import alone, alone_with
 
 HOLDER = """
 import sys
@@ -35,6 +35,19 @@ def test_a_second_process_is_told_of_the_first_until_that_is_killed(tmp_path: Pa
     with alone(folder):
         (folder / "kept").touch()
     assert [file.name for file in folder.iterdir()] == ["kept"]
+
+
+def test_a_file_is_held_with_its_own_name(tmp_path: Path) -> None:
+    bank = tmp_path / "new" / "a {}.jsonl"
+    with alone_with(bank):
+        with (
+            pytest.raises(PotstillError, match="is being filled by process .* or name another file"),
+            alone_with(bank),
+        ):
+            pass
+        with alone_with(bank.with_name("other.jsonl")), alone(tmp_path / "new"):
+            pass
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_nothing_is_left_of_a_folder_that_stayed_empty(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
-from rich.text import Text
 
 from potstill.cli import (
     buffer,
@@ -41,7 +40,7 @@ app = typer.Typer(
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        out_console.print(f"potstill {version('potstill')}")
+        out_console.tell(f"potstill {version('potstill')}")
         raise typer.Exit
 
 
@@ -100,5 +99,5 @@ def main() -> None:
 
 
 def _fail(told: str) -> NoReturn:
-    err_console.print(Text.assemble(("error:", "red"), f" {told}"), soft_wrap=True)
+    err_console.tell(told, "error: ", "red")
     sys.exit(2)

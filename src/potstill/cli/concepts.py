@@ -102,7 +102,7 @@ def concepts_retrieve(
     held = entries_of(out)
     missing = [place for place, key in enumerate(listed.keys) if key not in held][:limit]
     prompts = [settings.first_prompt(listed, place) for place in missing]
-    _tell(_estimated(prompts, settings, price_in, price_out))
+    err_console.tell(_estimated(prompts, settings, price_in, price_out))
     if dry_run:
         emit(prompts[:1], as_json, lambda: "".join(prompts[:1]))
         return
@@ -120,6 +120,7 @@ def concepts_retrieve(
 
 @concepts.command("edit")
 def concepts_edit(
+    context: typer.Context,
     bank: Annotated[str, typer.Option(help="A shipped bank or a .jsonl file.")],
     data: Annotated[str, typer.Option(help="digits, an image folder, a parquet file or folder, or hub:ID.")],
     encoder: Annotated[str, typer.Option(help="A CLIP: shipped name, folder or hub id.")],
@@ -136,25 +137,29 @@ def concepts_edit(
     from potstill.concepts.editing.actions import Actions
     from potstill.concepts.editing.seen import Seen
     from potstill.concepts.editing.server import EditServer
-    from potstill.concepts.editing.session import EditSession
+    from potstill.concepts.editing.session import EditSession, saved_to
+    from potstill.core.lock import alone_with
     from potstill.data import load
     from potstill.encoders import Encoder
 
+    context.with_resource(alone_with(saved_to(bank, out)))
     session = EditSession(bank, out)
     with progress() as on_step:
         real = load(data, classes=classes, skip_bad=skip_bad, on_step=on_step)
         session.bank.select(real.classes.keys)
         seen = Seen(Encoder.from_pretrained(encoder, device=device), real)
     with EditServer(Actions(session, seen), port) as server:
-        out_console.print(server.url, soft_wrap=True)
-        _tell("this address lets its bearer edit the bank; Ctrl-C ends")
+        out_console.tell(server.url)
+        err_console.tell("this address lets its bearer edit the bank; Ctrl-C ends")
         try:
             if not no_open:
                 webbrowser.open(server.url)
             server.serve_forever()
         except KeyboardInterrupt:
             if session.changed:
-                _tell(f"unsaved edits are kept in {session.draft}; the same command offers them again")
+                err_console.tell(
+                    f"unsaved edits are kept in {session.draft}; the same command offers them again"
+                )
 
 
 def _local(source: str, temperature: float | None, seed: int, device: str) -> LanguageModel:
@@ -219,10 +224,6 @@ def _report(found: Retrieved, out: Path, of: int, as_json: bool) -> None:
         lambda: f"{out}: " + ", ".join(f"{name} {value}" for name, value in counts.items()),
     )
     if found.failed:
-        _tell("\n".join(f"failed: {key}: {reason}" for key, reason in found.failed.items()))
-        _tell(f"to go on: {shlex.join(['potstill', *sys.argv[1:]])}")
+        err_console.tell("\n".join(f"failed: {key}: {reason}" for key, reason in found.failed.items()))
+        err_console.tell(f"to go on: {shlex.join(['potstill', *sys.argv[1:]])}")
         raise typer.Exit(2)
-
-
-def _tell(text: str) -> None:
-    err_console.print(text, soft_wrap=True)

@@ -16,4 +16,4 @@ def convert(
     from potstill.priors.ldm_checkpoint import convert as converted
 
     converted(checkpoint, out)
-    out_console.print(str(out), soft_wrap=True)
+    out_console.tell(str(out))

@@ -19,5 +19,5 @@ def demo(
 
     with progress() as on_step:
         result = run_demo(out, full=full, on_step=on_step)
-    out_console.print(result.table, soft_wrap=True)
-    out_console.print(f"\nThe page: {result.page.resolve()}", soft_wrap=True)
+    out_console.tell(result.table)
+    out_console.tell(f"\nThe page: {result.page.resolve()}")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from potstill.cli.terminal import Json, emit, err_console, progress
 from potstill.core.errors import PotstillError
@@ -39,7 +38,7 @@ def export(
     with progress() as on_step:
         done = write(source, out, form, license=license, on_step=on_step)
     for warning in done.warnings:
-        err_console.print(Text.assemble(("before publishing:", "yellow"), f" {warning}"), soft_wrap=True)
+        err_console.tell(warning, "before publishing: ", "yellow")
     emit(done, as_json, lambda: f"{done.folder}: {done.images} images, {done.bytes:,} bytes")
     if push is not None:
-        err_console.print(hub.push(out, push), soft_wrap=True)
+        err_console.tell(hub.push(out, push))

@@ -147,4 +147,4 @@ def _write(drawn: "Figure", out: Path) -> None:
     from potstill.report.figures import save
 
     for file in save(drawn, out):
-        out_console.print(str(file), soft_wrap=True)
+        out_console.tell(str(file))

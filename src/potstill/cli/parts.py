@@ -91,7 +91,7 @@ def show(
     elif name in PROTOCOLS:
         shown = PROTOCOLS[name].example()
     elif name in models():
-        out_console.print((models()[name] / "README.md").read_text(), soft_wrap=True)
+        out_console.tell((models()[name] / "README.md").read_text())
         return
     elif Path(name).is_dir():
         shown = Manifest.load(Path(name))

@@ -23,4 +23,4 @@ def report(
     for folder in sets:
         DistilledSet.load(folder).require_sound()
     files = [file for folder in sets for file in sorted((folder / "evaluations").glob("*.json"))]
-    out_console.print(str(page(sets, files, out, title=title, figures=figures or ())), soft_wrap=True)
+    out_console.tell(str(page(sets, files, out, title=title, figures=figures or ())))

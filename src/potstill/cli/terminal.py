@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from potstill.core.devices import usable
 from potstill.core.errors import PotstillError
@@ -28,9 +30,26 @@ from potstill.core.settings import to_plain
 LOGGED = 30.0
 """Seconds between two lines of progress in a log."""
 
-out_console, err_console = (
-    Console(emoji=False, markup=False, highlight=False, stderr=stderr) for stderr in (False, True)
-)
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Text whose control characters, which could command a terminal or turn its reading direction, are spelled out."""
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Plain(Console):
+    """A console that prints text as it is, whoever it comes from: no markup, no emoji, no commands to the terminal."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        super().__init__(emoji=False, markup=False, highlight=False, stderr=stderr)
+
+    def tell(self, text: str, label: str = "", style: str = "") -> None:
+        """Prints lines unbroken, behind a label in a style of its own."""
+        self.print(Text.assemble((label, style), visible(text)), soft_wrap=True)
+
+
+out_console, err_console = Plain(stderr=False), Plain(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Data = Annotated[
@@ -113,13 +132,13 @@ def progress() -> Iterator[OnStep]:
             if not err_console.is_terminal and time.monotonic() - logged > LOGGED:
                 logged = time.monotonic()
                 line = " ".join([step.stage, f"{step.index}/{step.total}", *told])
-                err_console.print(line, soft_wrap=True)
+                err_console.tell(line)
 
         try:
             yield on_step
         except KeyboardInterrupt:
             bars.stop()
-            err_console.print("interrupted: the same command goes on from here")
+            err_console.tell("interrupted: the same command goes on from here")
             raise typer.Exit(130) from None
 
 
@@ -128,4 +147,4 @@ def emit(value: Any, as_json: bool, text: Callable[[], str]) -> None:
     if as_json:
         sys.stdout.write(json.dumps(to_plain(value), indent=2, ensure_ascii=False) + "\n")
     else:
-        out_console.print(text(), soft_wrap=True)
+        out_console.tell(text())

@@ -1,16 +1,17 @@
 """What was paid for, on disk at once: finished classes, and answers that were turned down."""
 
-import fcntl
 import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from potstill.concepts.bank import ConceptBank, Entry
 from potstill.core.errors import PotstillError
 from potstill.core.files import parse_json
+from potstill.core.lock import alone_with
 from potstill.core.settings import from_plain, to_plain
 
 
@@ -44,66 +45,59 @@ class Ledger:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._lines = threading.Lock()
+        self._held = ExitStack()
+        self._open = False
 
     def __enter__(self) -> "Ledger":
-        try:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _partial(self._out).open("ab")
-        except OSError as error:
-            raise PotstillError(f"cannot write {_partial(self._out)}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with ExitStack() as held:
+            held.enter_context(alone_with(self._out))
             self.entries = entries_of(self._out)
-        except BlockingIOError:
-            self._file.close()
-            raise PotstillError(f"{self._out} is being filled by another process") from None
-        except BaseException:
-            self._close()
-            raise
-        for file in (_partial(self._out), _rejected(self._out)):
-            _cut(file)
+            for file in (_partial(self._out), _rejected(self._out)):
+                _cut(file)
+            self._append(_partial(self._out), b"")
+            self._held, self._open = held.pop_all(), True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._lines:
-            self._close()
+        with self._lines, self._held:
+            self._open = False
+            partial = _partial(self._out)
+            if partial.exists() and partial.stat().st_size == 0:
+                partial.unlink()
 
     def add(self, entry: Entry) -> None:
         """Keeps a finished class."""
         with self._lines:
-            self._append(_partial(self._out), to_plain(entry))
+            self._keep(_partial(self._out), to_plain(entry))
             self.entries[entry.key] = entry
 
     def reject(self, record: Mapping[str, object]) -> None:
         """Keeps an answer that could not be used."""
         with self._lines:
-            self._append(_rejected(self._out), record)
+            self._keep(_rejected(self._out), record)
 
     def finish(self, bank: ConceptBank) -> None:
         """Puts the bank in its place, whole, unless it stands there already, and empties the partial file."""
         saved = ConceptBank.load(str(self._out)).entries if self._out.exists() else {}
         if list(saved.items()) != list(bank.entries.items()):
             bank.save(self._out)
-        self._file.truncate(0)
+        os.truncate(_partial(self._out), 0)
 
-    def _append(self, path: Path, record: object) -> None:
-        if self._file.closed:
+    def _keep(self, path: Path, record: object) -> None:
+        if not self._open:
             raise PotstillError(f"{self._out} is closed")
+        self._append(path, json.dumps(record).encode() + b"\n")
+
+    def _append(self, path: Path, line: bytes) -> None:
         try:
             with path.open("ab") as file:
-                file.write(json.dumps(record).encode() + b"\n")
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise PotstillError(f"cannot write {path}: {error.strerror}") from error
-
-    def _close(self) -> None:
-        partial = _partial(self._out)
-        if partial.exists() and partial.stat().st_size == 0:
-            partial.unlink()
-        self._file.close()
 
 
 def _partial(out: Path) -> Path:

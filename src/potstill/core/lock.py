@@ -1,4 +1,4 @@
-"""A folder held by one process at a time."""
+"""A folder or a file held by one process at a time."""
 
 import fcntl
 import os
@@ -21,23 +21,40 @@ def alone(folder: Path) -> Iterator[None]:
     """
     if folder.is_file():
         raise PotstillError(f"{folder} is a file: name a folder")
-    file, fresh = folder / LOCK, not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PotstillError(f"cannot make {folder}: {error.strerror}") from error
-    with _taken(file):
+    fresh = not folder.exists()
+    _make(folder)
+    with _held(folder / LOCK, folder, "folder"):
         try:
             yield
         finally:
             with suppress(OSError):
-                file.unlink()
+                (folder / LOCK).unlink()
                 if fresh:
                     folder.rmdir()
 
 
-def _taken(file: Path) -> AbstractContextManager[object]:
-    """The open lock file of whoever holds the lock; a file that its holder took away meanwhile is opened anew."""
+@contextmanager
+def alone_with(file: Path) -> Iterator[None]:
+    """Holds a file, which need not be there, for the length of a `with`; its folder is made. See `alone`."""
+    lock = file.with_name(f".{file.name}{LOCK}")
+    _make(file.parent)
+    with _held(lock, file, "file"):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PotstillError(f"cannot make {folder}: {error.strerror}") from error
+
+
+def _held(file: Path, place: Path, kind: str) -> AbstractContextManager[object]:
+    """The open lock file of whoever holds a place; a file that its holder took away meanwhile is opened anew."""
     while True:
         try:
             held = file.open("a+", encoding="utf-8")
@@ -50,7 +67,7 @@ def _taken(file: Path) -> AbstractContextManager[object]:
                 held.seek(0)
                 holder = held.read() or "another process"
             raise PotstillError(
-                f"{file.parent} is being filled by {holder}: wait for it, or name another folder"
+                f"{place} is being filled by {holder}: wait for it, or name another {kind}"
             ) from None
         except OSError:
             return held

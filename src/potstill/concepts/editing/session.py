@@ -26,7 +26,8 @@ class Draft:
 class EditSession:
     """The edits of one bank, each on disk beside it (FILE.draft) before the call returns.
 
-    `offer` is a draft of an earlier session; nothing can be edited until it is taken up or thrown away.
+    Whoever opens one holds `saved_to` (`alone_with`). `offer` is a draft of an earlier session; nothing can be edited
+    until it is taken up or thrown away.
     """
 
     def __init__(self, source: str, out: Path | None = None) -> None:
@@ -34,10 +35,7 @@ class EditSession:
 
         Raises PotstillError for a shipped bank without `out`, an `out` that is another file, and a broken draft.
         """
-        if source in banks() and out is None:
-            raise PotstillError(f"the shipped bank {source!r} stays as it is: name an --out FILE.jsonl")
-        file = banks().get(source, Path(source))
-        self.out = out or file
+        file, self.out = banks().get(source, Path(source)), saved_to(source, out)
         if self.out.exists() and not (file.exists() and self.out.samefile(file)):
             raise PotstillError(
                 f"{self.out} exists and is not {file}: to go on in it, give --bank {self.out}"
@@ -111,6 +109,7 @@ class EditSession:
         if self.offer is not None:
             raise PotstillError("first take up or throw away the unsaved edits of last time")
         if _hash(self.out) != self._found:
+            self._keep(self.changed)
             raise PotstillError(
                 f"{self.out} has changed on disk since it was opened, so nothing was written. Your edits are kept in "
                 f"{self.draft}: stop this command and start it again"
@@ -144,6 +143,13 @@ class EditSession:
             _check(phrases, self.bank.entries[key].concepts)
         other = {key: own for key, own in draft.phrases.items() if own != self.bank.entries[key].concepts}
         return replace(draft, phrases=other) if other else None
+
+
+def saved_to(source: str, out: Path | None) -> Path:
+    """Where the edits of a bank are saved; raises PotstillError for a shipped bank without `out`."""
+    if source in banks() and out is None:
+        raise PotstillError(f"the shipped bank {source!r} stays as it is: name an --out FILE.jsonl")
+    return out or Path(source)
 
 
 def _hash(file: Path) -> str | None:
