@@ -98,9 +98,23 @@ def test_p_values_are_scipys_paired_t_test() -> None:
 
 
 def test_p_values_without_spread() -> None:
-    assert p_value([0.5]) is None
-    assert p_value([0.25, 0.25]) == 0
-    assert p_value([0.0, 0.0]) == 1
+    """Equal values are no proof that there is no spread, but for differences of 0, which are none."""
+    for told in ([0.5], [0.25, 0.25], [0.1, 0.3 - 0.2, 0.1]):
+        assert p_value(told) is None and interval(told) is None
+    assert p_value([0.0, 0.0]) == 1 and interval([0.0, 0.0]) == (0, 0)
+    assert bootstrap([0.0] * 6, generator=generator("ties")) == (0, 0)
+
+
+@pytest.mark.parametrize("sets", [2, 3, 5])
+def test_accuracies_on_few_test_images_make_no_false_gains(sets: int) -> None:
+    """Twenty arms without a difference, on 500 test images: after Holm a false one in a twentieth of tables at most."""
+    draws, wrong, families = np.random.default_rng(sets), 0, 300
+    for _ in range(families):
+        accuracies = np.round(500 * (0.8 + draws.normal(0, 0.007, (21, sets)))) / 500
+        found = [paired(one.tolist(), accuracies[0].tolist()) for one in accuracies[1:]]
+        corrected = holm([one.p for one in found if one.p is not None])
+        wrong += any(p <= 0.05 for p in corrected)
+    assert wrong / families <= 0.05 + 3 * (0.05 * 0.95 / families) ** 0.5
 
 
 def test_holm_by_hand() -> None:
@@ -164,9 +178,7 @@ def test_the_bootstrap_depends_on_its_generator_alone() -> None:
 
 def test_too_few_and_equal_values_to_resample() -> None:
     assert bootstrap([0.1, 0.2, 0.3, 0.4], generator=generator("a")) is None
-    assert bootstrap([0.25] * 5, generator=generator("a")) == (0.25, 0.25)
-    nearly = bootstrap([0.3 - 0.1, 0.2, 0.4 - 0.2, 0.5 - 0.3, 0.2], generator=generator("a"))
-    assert nearly == (pytest.approx(0.2), pytest.approx(0.2))
+    assert bootstrap([0.3 - 0.1, 0.2, 0.4 - 0.2, 0.5 - 0.3, 0.2], generator=generator("a")) is None
 
 
 def test_paired_takes_the_interval_it_is_given() -> None:

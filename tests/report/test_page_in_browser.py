@@ -35,7 +35,7 @@ def written(make_set, saved, tmp_path):
     hostile = "informed <img src=x onerror='window.hacked = 5'>"
     sets = [make_set("random", 0, kind="random", scored=False), make_set("plain", 1), make_set(hostile, 2)]
     files = []
-    for name, accuracy, gap in (("random", 0.94, 0.0), ("plain", 0.91, 0.0), (hostile, 0.92, 0.001)):
+    for name, accuracy, gap in (("random", 0.94, 0.0), ("plain", 0.9095, 0.0005), (hostile, 0.92, 0.001)):
         method = "random" if name == "random" else "guided"
         files += [saved(name, [accuracy + gap * seed], set_seed=seed, method=method) for seed in range(3)]
     files += [saved("plain", [0.5], protocol="rded@1*", settings={"epochs": 3}, method="guided")]

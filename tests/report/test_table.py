@@ -19,7 +19,7 @@ def three_sets(evaluation, name, middle, gaps=(0.0, 0.0, 0.0), **options):
 @pytest.fixture
 def evaluations(evaluation):
     return [
-        *three_sets(evaluation, "random", 0.94, method="random"),
+        *three_sets(evaluation, "random", 0.94, (-0.001, 0.0, 0.001), method="random"),
         *three_sets(evaluation, "dit", 0.91),
         *three_sets(evaluation, "concord", 0.93, (-0.002, 0.0, 0.002)),
         *three_sets(evaluation, "noise", 0.91, (-0.02, 0.0, 0.02)),
@@ -63,6 +63,17 @@ def test_what_correction_takes_away_beside_random_real(evaluation):
 def test_an_unknown_baseline_is_named(evaluation):
     with pytest.raises(PotstillError, match="unknown baseline 'dat'.*Did you mean 'dit'"):
         table([evaluation("dit", [0.5])], baseline="dat")
+
+
+def test_equal_differences_are_no_gain(evaluation):
+    """Two sets that are both better by exactly as much say nothing of how much that differs between sets."""
+    sets = [
+        evaluation(name, [middle], set_seed=seed)
+        for name, middle in (("a", 0.9), ("b", 0.91))
+        for seed in (0, 1)
+    ]
+    (line,) = [line for line in table(sets, baseline="a").splitlines() if line.startswith("| b")]
+    assert [cell.strip() for cell in line.split("|")][5:9] == ["-", "+1.0, 2 sets", "-", "undecided"]
 
 
 def test_no_evaluations_make_no_table():

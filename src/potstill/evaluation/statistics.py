@@ -27,8 +27,8 @@ Bounds = Callable[[Sequence[float], float], tuple[float, float] | None]
 class Difference:
     """The mean of n paired differences, its confidence interval and their sample deviation.
 
-    `p` is the two-sided p-value of the paired t-test that the mean is zero. `deviation` and `p` are None for a
-    single pair, which says nothing of its own spread; `low` and `high` where there is no interval.
+    `p` is the two-sided p-value of the paired t-test that the mean is zero. `deviation` is None for a single pair, `p`
+    where the pairs show no spread (`shows_spread`), `low` and `high` where there is no interval.
     """
 
     mean: float
@@ -54,14 +54,23 @@ def deviation(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
+def shows_spread(values: Sequence[float]) -> bool:
+    """Whether values tell how far such values lie apart: several that are not all equal, or all 0.
+
+    Accuracies are counts of test images, and two or three of them are often equal by chance; taken at their word, their
+    spread of 0 would make a gain of any difference. Differences that are all 0 tell that there is none.
+    """
+    return len(values) > 1 and (max(values) - min(values) > ROUNDING or not any(values))
+
+
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """The confidence interval of the mean by Student's t with n - 1 degrees; None for fewer than two values.
+    """The confidence interval of the mean by Student's t with n - 1 degrees; None for values that show no spread.
 
     Source: Student 1908, "The probable error of a mean". It takes the values as independent and near
     normal.
     """
     spread = deviation(values)
-    if spread is None:
+    if spread is None or not shows_spread(values):
         return None
     from scipy.special import stdtrit
 
@@ -80,14 +89,16 @@ def bootstrap(
 ) -> tuple[float, float] | None:
     """The bias-corrected and accelerated bootstrap interval of the mean; None for fewer than `LEAST_RESAMPLED` values.
 
+    None too for values that show no spread.
+
     Source: Efron 1987, "Better bootstrap confidence intervals", as scipy has it, with `RESAMPLES` resamples drawn
     from `generator`. It takes the values as independent, and not as normal. Below some twenty values it is
     narrower than it should be, where Student's t is not.
     """
-    if len(values) < LEAST_RESAMPLED:
+    if len(values) < LEAST_RESAMPLED or not shows_spread(values):
         return None
-    if max(values) - min(values) < ROUNDING:
-        return min(values), max(values)
+    if not any(values):
+        return 0.0, 0.0
     import numpy as np
     from scipy import stats
 
@@ -104,12 +115,12 @@ def bootstrap(
 
 
 def p_value(values: Sequence[float]) -> float | None:
-    """The two-sided p-value of Student's t-test that the mean is zero; None for fewer than two values."""
+    """The two-sided p-value of Student's t-test that the mean is zero; None for values that show no spread."""
     spread = deviation(values)
-    if spread is None:
+    if spread is None or not shows_spread(values):
         return None
-    if not spread:
-        return 0.0 if mean(values) else 1.0
+    if not any(values):
+        return 1.0
     from scipy.special import stdtr
 
     return 2 * float(stdtr(len(values) - 1, -abs(mean(values)) * math.sqrt(len(values)) / spread))

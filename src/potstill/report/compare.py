@@ -172,7 +172,7 @@ def _marked(name: str | None, sha256: str | None, known: Collection[str]) -> str
 
 
 def _once(held: Sequence[Evaluation]) -> list[Evaluation]:
-    """The evaluations without those that another one holds with more students or with looks beside."""
+    """The evaluations without those whose students another one holds, one of the two with looks and one without."""
     kept: list[Evaluation] = []
     for one in sorted(held, key=lambda one: (len(one.runs), one.best is not None), reverse=True):
         if not any(_holds(other, one) for other in kept):
