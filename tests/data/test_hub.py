@@ -287,6 +287,30 @@ def test_loading_is_silent_and_leaves_progress_bars_as_they_were(
     assert capfd.readouterr() == ("", "")
 
 
+def test_no_row_reaches_for_a_file_elsewhere(tmp_path: Path) -> None:
+    """A table that somebody else made may name its own images, and none of the reader's."""
+    data, private = tmp_path / "data", tmp_path / "private.png"
+    (data / "own").mkdir(parents=True)
+    own = data / "own" / "one.png"
+    for file in (own, private):
+        file.write_bytes(encoded(level(3)))
+    (data / "link.png").symlink_to(private)
+    for named, read in ((own, True), (private, False), (data / "own" / ".." / ".." / "private.png", False)):
+        held = [{"bytes": None, "path": str(named)}, {"bytes": encoded(level(5)), "path": None}]
+        table(data / "train.parquet", {"image": held, "label": ["a", "b"]})
+        if read:
+            assert levels(load(data)) == [3, 5]
+        else:
+            with pytest.raises(
+                PotstillError, match=f"names {private.resolve()}, which is no part of the data"
+            ):
+                load(data)
+    held = [{"bytes": None, "path": str(data / "link.png")}, {"bytes": encoded(level(5)), "path": None}]
+    table(data / "train.parquet", {"image": held, "label": ["a", "b"]})
+    with pytest.raises(PotstillError, match="which is no part of the data"):
+        load(data)
+
+
 def test_data_survive_a_process_border(tmp_path: Path) -> None:
     pets([0, 1, 1]).to_parquet(tmp_path / "train.parquet")
     received = pickle.loads(pickle.dumps(load(tmp_path, classes="cat")))

@@ -19,6 +19,7 @@ from potstill.data.tables import (
     Splits,
     column_values,
     encoded_images,
+    file_roots,
     find_columns,
     open_splits,
     open_test,
@@ -30,18 +31,28 @@ SAMPLE = 64
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Reads row i from a `datasets.Dataset` of encoded images; `name` names it in messages."""
+    """Reads row i from a `datasets.Dataset` of encoded images; `name` names it in messages.
+
+    A row may name a file instead of holding its bytes, but only one below `roots`: data from elsewhere could else draw
+    any image of this machine into a set.
+    """
 
     dataset: Any
     column: str
     name: str
+    roots: tuple[Path, ...]
 
     def __call__(self, row: int) -> Image.Image:
         cell = self.dataset[row][self.column]
         label = f"{self.name}/{row}"
         if cell is None or (cell["bytes"] is None and cell["path"] is None):
             raise UnreadableImage(f"cannot read {label}: its {self.column!r} is empty")
-        return read_image(Path(cell["path"]) if cell["bytes"] is None else cell["bytes"], label)
+        if cell["bytes"] is not None:
+            return read_image(cell["bytes"], label)
+        file = Path(cell["path"]).resolve()
+        if not any(file.is_relative_to(root) for root in self.roots):
+            raise UnreadableImage(f"cannot read {label}: it names {file}, which is no part of the data")
+        return read_image(file, label)
 
 
 def hub_data(source: Source) -> RealData:
@@ -134,7 +145,7 @@ def _split(dataset: Any, columns: tuple[str, str], keys: tuple[str, ...], place:
             raise PotstillError(f"{where} has no column {column!r}; it has {', '.join(dataset.features)}")
     labels = _labels(dataset, label, keys, where)
     ids = tuple(f"{part}/{row}" for row in range(len(labels)))
-    return Split(ids, labels, _Rows(encoded_images(dataset, image), image, where))
+    return Split(ids, labels, _Rows(encoded_images(dataset, image), image, where, file_roots(place)))
 
 
 def _checked(data: RealData, source: Source) -> RealData:

@@ -74,6 +74,16 @@ def encoded_images(dataset: Any, column: str) -> Any:
     return dataset.select_columns([column]).cast_column(column, _library().Image(decode=False))
 
 
+def file_roots(place: str) -> tuple[Path, ...]:
+    """Where files may lie that rows name: in the folder itself, and for data of the hub where those are kept."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    path = Path(place).expanduser()
+    if path.exists():
+        return (path.resolve(),) if path.is_dir() else ()
+    return tuple(Path(kept).resolve() for kept in (HF_HUB_CACHE, _library().config.HF_DATASETS_CACHE))
+
+
 @contextmanager
 def no_bars() -> Iterator[None]:
     """Within, `datasets` draws no progress bars."""
