@@ -14,16 +14,19 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from diffusers import DiTPipeline
 from PIL import Image
 from support import tiny
 from typer.testing import CliRunner
 
 from potstill import finetuning
+from potstill.bundled.licences import model_licence
 from potstill.cli import app
 from potstill.core.errors import PotstillError
 from potstill.core.lock import alone
 from potstill.core.progress import Step
+from potstill.costs import cost
 from potstill.data import load
 from potstill.data.real import RealData
 from potstill.distilled import Slot
@@ -376,6 +379,21 @@ def grouped(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("grouped")
     finetune(few(), out, short(base, groups=2))
     return out
+
+
+def test_a_grouped_prior_keeps_its_licence_and_is_counted_like_one_of_its_folders(
+    base: str, tmp_path: Path
+) -> None:
+    """The base's card says non-commercial; its name is one that YAML would take for something else."""
+    own = Path(shutil.copytree(base, tmp_path / "a: b #c"))
+    (own / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    finetune(few(), tmp_path / "groups", short(str(own), groups=2, epochs=1))
+    for folder in (tmp_path / "groups", tmp_path / "groups" / "001"):
+        assert model_licence(str(folder)).id == "cc-by-nc-4.0"
+        front = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+        assert front == {"license": "cc-by-nc-4.0", "base_model": str(own)}
+    counted = [cost(Guided(prior=str(folder))) for folder in (tmp_path / "groups", own)]
+    assert counted[0] == counted[1]
 
 
 def test_each_group_is_what_it_would_be_alone(base: str, grouped: Path, tmp_path: Path) -> None:

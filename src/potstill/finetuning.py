@@ -100,6 +100,7 @@ def _grouped(
         for one, found in zip(made, hashes, strict=True)
     )
     if processes.first:
+        write_text(out / "README.md", _groups_card(real, tuning, len(made)))
         write_json(out / GROUPS, to_plain(GroupIndex(format=1, groups=listed)))
     return tuple(made)
 
@@ -228,12 +229,27 @@ def _finished(out: Path, real: RealData, tuning: Minimax, begun: Callable[[], st
     return Tuned(folder=out, classes=real.classes.keys, metrics=metrics)
 
 
-def _card(real: RealData, tuning: Minimax, metrics: Mapping[str, Any]) -> str:
+def _front(tuning: Minimax) -> list[str]:
     licence = model_licence(tuning.prior)
-    front = (
-        [] if licence == UNKNOWN else ["---", f"license: {licence.id}", f"base_model: {tuning.prior}", "---"]
-    )
-    lines = front + [
+    if licence == UNKNOWN:
+        return []
+    return ["---", f"license: {licence.id}", f"base_model: {json.dumps(tuning.prior)}", "---"]
+
+
+def _groups_card(real: RealData, tuning: Minimax, count: int) -> str:
+    lines = [
+        *_front(tuning),
+        f"# {tuning.prior} fine-tuned by Minimax on {real.name} in {count} groups of classes",
+        "",
+        f"- `{GROUPS}` says which class is drawn by which folder; each folder has a card of its own.",
+        "- Use: wherever a prior is named, `--set method.prior=THIS_FOLDER`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _card(real: RealData, tuning: Minimax, metrics: Mapping[str, Any]) -> str:
+    lines = [
+        *_front(tuning),
         f"# {tuning.prior} fine-tuned by Minimax on {real.name}",
         "",
         f"- Data: {real.name}, {len(real.train)} training images of {len(real.classes)} classes"
@@ -246,7 +262,7 @@ def _card(real: RealData, tuning: Minimax, metrics: Mapping[str, Any]) -> str:
         f"- Weights: the running mean at {tuning.average:g}, in which the base model still has "
         f"{tuning.average ** metrics['steps']:.2f}.",
         f"- Seconds of the last run: {metrics['seconds']}.",
-        f"- Licence: that of {tuning.prior}, {licence.id}.",
+        f"- Licence: that of {tuning.prior}, {model_licence(tuning.prior).id}.",
         "- Use: wherever a prior is named, `--set method.prior=THIS_FOLDER`; diffusers' `DiTPipeline` opens it too.",
     ]
     if tuning.original:

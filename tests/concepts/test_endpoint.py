@@ -1,6 +1,7 @@
 """The endpoint over a real connection: what is sent, what comes back, and what each failure is taken for."""
 
 import email.utils
+import json
 import math
 import socket
 import subprocess
@@ -11,8 +12,8 @@ import pytest
 from support.endpoint import TRANSPORT, phrases_of, serving
 
 from potstill.concepts.answer import parse
-from potstill.concepts.endpoint import Endpoint, retry_after
-from potstill.concepts.language import Refused, Unavailable
+from potstill.concepts.endpoint import Endpoint, _reply, retry_after
+from potstill.concepts.language import Refused, Reply, Unavailable
 from potstill.concepts.prompt import Prompt
 from potstill.core.errors import PotstillError
 
@@ -77,6 +78,32 @@ def test_a_wrong_path_says_so():
 def test_an_answer_of_nothing_is_an_empty_text():
     with serving(lambda name, nth: "nothing") as server:
         assert Endpoint("m", base_url=server.url).ask(TURNS).text == ""
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 9}, (7, 9)),
+        ({"prompt_tokens": "1e9", "completion_tokens": 9}, (0, 9)),
+        ({"prompt_tokens": math.inf, "completion_tokens": None}, (0, 0)),
+        (["?"], (0, 0)),
+    ],
+)
+@pytest.mark.parametrize(
+    "content", ["an answer", [{"type": "text", "text": "an "}, {"text": "answer"}, {"type": "x"}]]
+)
+def test_an_answer_that_was_paid_for_counts_however_its_usage_is_told(content, usage, counts):
+    body = json.dumps({"choices": [{"message": {"content": content}}], "usage": usage}).encode()
+    assert _reply(body) == Reply("an answer", *counts)
+
+
+def test_no_part_of_the_key_is_told(monkeypatch):
+    """Not even where the message is cut within the key."""
+    key = "sk-" + "SECRET" * 8
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for before in (0, 480, 495, 600):
+        told = str(Endpoint("m", base_url="http://127.0.0.1:9")._failure(400, "x" * before + key, None, {}))
+        assert "SECRET" not in told and "sk-" not in told
 
 
 def test_what_is_missing_is_named(monkeypatch):

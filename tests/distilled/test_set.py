@@ -1,11 +1,14 @@
 """The artefact: what is written can be read, verified, resumed and opened by other tools."""
 
+import hashlib
+import io
 import json
 from pathlib import Path
 
 import datasets
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from potstill.core.errors import PotstillError
@@ -27,6 +30,10 @@ def manifest(**changes):
         "seed": 4,
     }
     return Manifest(**settings | changes)
+
+
+def changed(**changes):
+    return json.dumps(to_plain(manifest(**changes))).encode()
 
 
 def image(slot):
@@ -161,6 +168,41 @@ def test_images_kept_as_floats_are_mended_too(tmp_path, harm):
     )
 
 
+BAD = {
+    "bomb": lambda: png(20_000, 20_000),
+    "another size": lambda: png(9, 8),
+    "junk": lambda: b"no image",
+    "cut short": lambda: png(8, 8)[:40],
+}
+
+
+def png(width: int, height: int) -> bytes:
+    held = io.BytesIO()
+    Image.new("1", (width, height)).save(held, "PNG")
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("content", BAD)
+def test_an_image_that_fits_its_hash_and_not_its_set_is_named(tmp_path, content):
+    """A set from elsewhere, whose record is in order."""
+    made = fill(tmp_path).finish()
+    file, bad = tmp_path / made.records[0].slot.file_name, BAD[content]()
+    file.write_bytes(bad)
+    metadata = tmp_path / "metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace(made.records[0].sha256, hashlib.sha256(bad).hexdigest()))
+    with pytest.raises(PotstillError, match=f"{file} is no image of this set: "):
+        DistilledSet.load(tmp_path).images()
+    with pytest.raises(PotstillError, match="is not as it was made .1 faults.*is no image of this set"):
+        DistilledSet.load(tmp_path).require_sound()
+
+
+def test_a_count_beyond_all_bounds_is_no_long_wait(tmp_path):
+    fill(tmp_path).finish()
+    (tmp_path / "potstill.json").write_bytes(changed(finished=True, images_per_class=10**15))
+    with pytest.raises(PotstillError, match="does not hold a record for each of its images"):
+        DistilledSet.load(tmp_path)
+
+
 @pytest.mark.parametrize("more", ["x\n", None], ids=["noise", "twice"])
 def test_a_line_too_many_is_mended(tmp_path, more):
     fill(tmp_path).finish()
@@ -233,10 +275,6 @@ def test_other_tools_read_it_as_an_image_folder(tmp_path):
     assert loaded["train"][0]["image"].size == (8, 8)
 
 
-def changed(**changes):
-    return json.dumps(to_plain(manifest(**changes))).encode()
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -247,6 +285,8 @@ def changed(**changes):
         (changed(format=2), r"unknown format 2\. Allowed: 1"),
         (changed(classes={"keys": ["a"]}), "classes lacks names"),
         (changed(data={}), "data lacks name"),
+        (changed(classes={"keys": ["a", "b"], "names": ["a"]}), "a name for each key"),
+        (changed(images_per_class=0), "at least one image per class"),
         (changed(seconds=float("nan")), "NaN is no number of JSON"),
     ],
 )

@@ -3,6 +3,7 @@ import json
 import datasets
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 from report.fakes import NAMES
 
 from potstill.core.errors import PotstillError
@@ -24,6 +25,18 @@ def test_the_front_matter_is_what_the_hub_reads(make_set):
     assert "4 images of 8 x 8 px for each of 3 classes" in body
 
 
+def test_no_name_is_read_as_markdown_or_yaml(make_set):
+    """Links, images, code, cells and control characters of somebody's names are shown, and do nothing."""
+    name = "a\x7f [x](javascript:1) ![t](http://evil.example/t.png) `c` *b* | \\"
+    front, body = front_matter(card(make_set(name)))
+    assert front["pretty_name"] == name
+    tree = MarkdownIt().enable("table").parse(body.split("## Loading")[0])
+    (shown,) = (token for place, token in enumerate(tree) if tree[place - 1].type == "heading_open")
+    assert {child.type for child in shown.children} <= {"text", "text_special"}
+    assert shown.children and "\x7f" not in body
+    assert "".join(child.content for child in shown.children) == name.replace("\x7f", "")
+
+
 def test_a_licence_is_written_when_given(make_set):
     front, _ = front_matter(card(make_set("a"), license="cc-by-4.0"))
     assert front["license"] == "cc-by-4.0"
@@ -38,7 +51,7 @@ def test_random_sets_are_not_called_synthetic(make_set):
 def test_settings_and_provenance_are_listed(make_set):
     text = card(make_set("a"))
     assert "| terms.0.pace.weight | 0.1 |" in text
-    assert f"| digits/dit | `{'ab' * 32}` |" in text
+    assert f"| digits/dit | {'ab' * 32} |" in text
     assert "| torch | 2.13.0 |" in text
 
 

@@ -30,7 +30,7 @@ def parse(text: str, name: str, phrases: int) -> Answer:
     BadAnswer for another class, another number of phrases, and entries that are empty, repeated, too long, begin with
     an upper-case letter or hold control characters.
     """
-    lines = [line.strip() for line in text.split("\n")]
+    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n")]
     if "</think>" in lines:
         lines = lines[len(lines) - lines[::-1].index("</think>") :]
     if not any(lines):

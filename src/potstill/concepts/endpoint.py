@@ -79,8 +79,8 @@ class Endpoint:
         return _reply(response.content)
 
     def _failure(self, status: int, told: str, code: str | None, headers: Mapping[str, str]) -> Exception:
+        told = told.replace(self._key, "(key)") if self._key else told
         reason = f"HTTP {status}: {told[:500]}"
-        reason = reason.replace(self._key, "(key)") if self._key else reason
         if status in HOPELESS or code == "insufficient_quota":
             return PotstillError(f"the endpoint will not answer as model {self._model!r}: {reason}")
         if status in AGAIN or status >= 500:
@@ -103,9 +103,21 @@ def retry_after(header: str, now: float) -> float | None:
 def _reply(body: bytes) -> Reply:
     try:
         completion = json.loads(body)
-        text = completion["choices"][0]["message"]["content"] or ""
-        usage = completion.get("usage") or {}
-        counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
-        return Reply(text.encode("utf-8", "replace").decode(), *counts)
+        text = _text(completion["choices"][0]["message"]["content"])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Unavailable(f"what came is no chat completion ({type(error).__name__}: {error})") from None
+    usage = completion.get("usage")
+    counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
+    return Reply(text.encode("utf-8", "replace").decode(), *counts)
+
+
+def _text(content: Any) -> str:
+    """The text of a message, which may come in parts; "" where there is none."""
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    return "".join(part["text"] for part in parts if "text" in part)
+
+
+def _count(usage: Any, name: str) -> int:
+    """A number of tokens; 0 where it is told in no such form, for the answer itself is paid for."""
+    told = usage.get(name) if isinstance(usage, Mapping) else None
+    return told if isinstance(told, int) and told > 0 else 0

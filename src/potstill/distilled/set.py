@@ -128,6 +128,8 @@ class Manifest:
         for part, names in (("method", ["kind"]), ("data", ["name"]), ("classes", ["keys", "names"])):
             if lacking := [name for name in names if name not in getattr(held, part)]:
                 raise PotstillError(f"{file}: {part} lacks {', '.join(lacking)}")
+        if len(held.classes["keys"]) != len(held.classes["names"]) or held.images_per_class < 1:
+            raise PotstillError(f"{file}: a set has a name for each key, and at least one image per class")
         return held
 
     def slots(self) -> list[Slot]:
@@ -151,8 +153,8 @@ class DistilledSet:
         if not manifest.finished:
             raise PotstillError(f"{folder} is unfinished: run the same `potstill distill` again to finish it")
         records = tuple(read_records(folder / METADATA))
-        slots = manifest.slots()
-        if len(records) != len(slots) or {record.slot for record in records} != set(slots):
+        count = len(manifest.classes["keys"]) * manifest.images_per_class
+        if len(records) != count or {record.slot for record in records} != set(manifest.slots()):
             raise PotstillError(
                 f"{folder / METADATA} does not hold a record for each of its images: {MENDED}"
             )
@@ -172,8 +174,19 @@ class DistilledSet:
 
         Raises PotstillError where a file is missing or not the one on record.
         """
-        arrays = [np.asarray(Image.open(self._whole(record)).convert("RGB")) for record in self.records]
+        arrays = [self._picture(record) for record in self.records]
         return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+    def _picture(self, record: Record) -> np.ndarray:
+        content, side = self._whole(record), self.manifest.size
+        try:
+            with Image.open(content) as image:
+                if image.size != (side, side):
+                    raise ValueError(f"it has {' x '.join(map(str, image.size))} px, the set {side} x {side}")
+                return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            file = self.folder / record.slot.file_name
+            raise PotstillError(f"{file} is no image of this set: {error}") from error
 
     def _whole(self, record: Record) -> io.BytesIO:
         file = self.folder / record.slot.file_name

@@ -33,6 +33,14 @@ class GroupIndex:
     groups: tuple[Group, ...]
 
 
+def read_groups(file: Path) -> tuple[Group, ...]:
+    """The groups that a groups.json lists; raises PotstillError that names the file where it is malformed."""
+    groups = from_plain(GroupIndex, read_json(file), str(file)).groups
+    if not groups:
+        raise PotstillError(f"{file} lists no groups")
+    return groups
+
+
 class Groups(Prior):
     """A folder with a groups.json: every image is drawn by the checkpoint of its class.
 
@@ -42,8 +50,7 @@ class Groups(Prior):
     """
 
     def __init__(self, folder: Path, *, device: str, dtype: torch.dtype) -> None:
-        plain = read_json(folder / GROUPS)
-        self.groups = from_plain(GroupIndex, plain, str(folder / GROUPS)).groups
+        self.groups = read_groups(folder / GROUPS)
         self.folder, self.dtype, self.place, self.published = folder, dtype, device, False
         self.first = self._read(0)
         self.held = {0: self.first}

@@ -1,6 +1,7 @@
 """A prior's networks by their configurations alone, on the meta device: for counting, not for sampling."""
 
 import importlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ from torch import nn
 
 from potstill.bundled import resolve, whence
 from potstill.core.errors import PotstillError, unknown
-from potstill.priors.prior import Prior
+from potstill.priors.groups import GROUPS, read_groups
+from potstill.priors.prior import BROKEN, Prior
 
 
 def hollow(source: str) -> Prior:
@@ -21,7 +23,7 @@ def hollow(source: str) -> Prior:
 
     from potstill.priors import PRIORS
 
-    place = resolve(source)
+    place = _checkpoint(resolve(source))
     try:
         index: Any = DiffusionPipeline.load_config(place)
         kind = str(index["_class_name"])
@@ -30,7 +32,7 @@ def hollow(source: str) -> Prior:
         named = {name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0]}
         parts = {name: _part(place, name, *entry) for name, entry in named.items()}
         return PRIORS[kind](SimpleNamespace(components=parts, **parts))
-    except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, ImportError, *BROKEN) as error:
         raise PotstillError(
             f"cannot read the configurations of {source!r} in {whence(source)}: {error}"
         ) from error
@@ -44,7 +46,7 @@ def hollow_clip(source: str) -> Any:
     try:
         with torch.device("meta"):
             return CLIPModel(CLIPConfig.from_pretrained(place)).eval().requires_grad_(False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, *BROKEN) as error:
         raise PotstillError(
             f"cannot read the configuration of the CLIP {source!r} in {whence(source)}: {error}"
         ) from error
@@ -58,6 +60,12 @@ def hollow_tiny(source: str) -> Any:
         settings: Any = AutoencoderTiny.load_config(resolve(source))
         model: Any = AutoencoderTiny.from_config(settings)
     return model.eval().requires_grad_(False)
+
+
+def _checkpoint(place: str) -> str:
+    """The first folder of a prior that was fine-tuned in groups, which are all alike; else the place itself."""
+    file = Path(place) / GROUPS
+    return str(file.parent / read_groups(file)[0].folder) if file.is_file() else place
 
 
 def _part(place: str, name: str, library: str, kind: str) -> Any:

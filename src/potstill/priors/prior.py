@@ -44,6 +44,10 @@ class Request:
     rows: Sequence[int]
 
 
+BROKEN = (TypeError, RuntimeError, ArithmeticError)
+"""What diffusers and transformers raise where a configuration holds what no network can be built from."""
+
+
 class Prior(ABC):
     """A frozen generator: latents in its own scaled units, pixels in [0, 1], float32 at the border.
 
@@ -89,7 +93,7 @@ class Prior(ABC):
             prior = PRIORS[kind]
             without = {part: None for part in prior.unused if part in index}
             pipe = prior.pipeline().from_pretrained(place, dtype=dtype, use_safetensors=True, **without)
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, *BROKEN) as error:
             raise PotstillError(
                 f"cannot load the pipeline {source!r} from {whence(source)}: {error}"
             ) from error

@@ -1,6 +1,7 @@
 """The dataset card of a distilled set: what it is, how it was made, how it is loaded."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def _front_matter(facts: Facts, license: str | None, front: Sequence[str]) -> st
     size = next((name for most, name in SIZES if _count(facts) < most), "n>1M")
     lines = [
         f"license: {json.dumps(license or 'unknown')}",
-        f"pretty_name: {json.dumps(facts.name, ensure_ascii=False)}",
+        f"pretty_name: {json.dumps(facts.name)}",
         "task_categories:",
         "- image-classification",
         "size_categories:",
@@ -110,7 +111,8 @@ def _what(facts: Facts) -> str:
 def _settings(facts: Facts) -> list[tuple[str, str]]:
     settings: dict[str, Any] = {**flat(facts.method), **flat(facts.data, "data"), "seed": facts.seed}
     return [
-        (name, value if isinstance(value, str) else json.dumps(value)) for name, value in settings.items()
+        (_plain(name), _plain(value if isinstance(value, str) else json.dumps(value)))
+        for name, value in settings.items()
     ]
 
 
@@ -123,10 +125,10 @@ def _made_with(facts: Facts, place: str) -> str:
     }
     parts = [
         "## Provenance",
-        _table(("made with", ""), [(name, value) for name, value in known.items() if value]),
+        _table(("made with", ""), [(_plain(name), _plain(value)) for name, value in known.items() if value]),
     ]
     if facts.weights:
-        weights = [(one.get("name", ""), f"`{one.get('sha256', '')}`") for one in facts.weights]
+        weights = [(_plain(one.get("name", "")), _plain(one.get("sha256", ""))) for one in facts.weights]
         parts.append(_table(("weights", "SHA-256"), weights))
     parts.append(
         f"`{place}potstill.json` is the full record; each image's SHA-256 is in `{place}metadata.jsonl`."
@@ -139,7 +141,7 @@ def _licences(facts: Facts) -> list[str]:
     used = facts.licensed
     if not used:
         return []
-    rows = [(name, _judged(identifier)) for name, identifier in used.items()]
+    rows = [(_plain(name), _judged(identifier)) for name, identifier in used.items()]
     told = "; ".join(_plain(one) for one in warnings(used))
     warning = [f"**Before you publish or use it commercially:** {told}."] if told else []
     return ["## Licences of what it was made from", _table(("model or data", "licence"), rows), *warning]
@@ -147,18 +149,18 @@ def _licences(facts: Facts) -> list[str]:
 
 def _judged(identifier: str) -> str:
     licence = named(identifier)
-    return f"[{licence.id}]({licence.url})" if licence.url else licence.id
+    return f"[{licence.id}]({licence.url})" if licence.url else _plain(licence.id)
 
 
 def _classes(facts: Facts) -> str:
     keys = facts.classes["keys"]
-    rows = [(key, facts.name_of(key)) for key in keys[:MOST_CLASSES]]
+    rows = [(_plain(key), _plain(facts.name_of(key))) for key in keys[:MOST_CLASSES]]
     rest = f"\n\nand {len(keys) - MOST_CLASSES} more, in `potstill.json`." if len(keys) > MOST_CLASSES else ""
     return f"## Classes\n\n{_table(('key', 'name'), rows)}{rest}"
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
-    lines = [f"| {_plain(first)} | {_plain(second)} |" for first, second in rows]
+    lines = [f"| {first} | {second} |" for first, second in rows]
     return "\n".join([f"| {head[0]} | {head[1]} |", "|---|---|", *lines])
 
 
@@ -167,7 +169,7 @@ def _count(facts: Facts) -> int:
 
 
 def _plain(text: str) -> str:
-    """Text that is neither a tag, a new cell nor a new line in markdown."""
-    for sign, written in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
-        text = text.replace(sign, written)
-    return " ".join(text.split())
+    """Text that markdown shows as it is: no tag, link, image, cell or emphasis, and no new line."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)
+    escaped = re.sub(r"([\\`*\[\]|])", r"\\\1", shown.replace("&", "&amp;").replace("<", "&lt;"))
+    return " ".join(escaped.split())
