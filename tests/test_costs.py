@@ -14,11 +14,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from potstill.core.errors import PotstillError
 from potstill.core.operations import operations
 from potstill.core.saved import saved_bytes
-from potstill.costs import cost
+from potstill.costs import _processor, cost, looking
+from potstill.encoders import Encoder
+from potstill.guidance import Moment, Term, guided
+from potstill.guidance.free import ClassifierFree
 from potstill.guidance.push import Pace
+from potstill.guidance.scores import MeanCosine
 from potstill.methods.guided import Guided
 from potstill.methods.terms import ClassifierTerm, ConceptTerm
 from potstill.priors import Prior
+from potstill.priors.hollow import hollow, hollow_clip
 from potstill.recipes.digits import VOCABULARY
 
 
@@ -89,8 +94,25 @@ def test_informing_costs_by_how_often_it_looks(tiny_dit: str) -> None:
     )
     assert informing(every=4, until=0.2, check=4) - informing(every=4) == informing(until=0.2, check=4) - each
     assert informing(look="noisy") == each
-    bare = cost(Guided(prior=tiny_dit, steps=20)).operations
-    assert informing(look="full") == each + 3 * bare, "both passes back, and forth again"
+    prior = hollow(tiny_dit)
+    free, moment = ClassifierFree(4.0), Moment(10, 20, torch.tensor(500), prior.alpha_bar(torch.tensor(500)))
+    noise = torch.zeros(1, *prior.latent_shape, device="meta")
+
+    def denoised(*terms: Term) -> int:
+        return operations(lambda: guided(prior, prior.blank(1), terms)(noise, moment))
+
+    encoder = Encoder(hollow_clip("digits/clip"), None, _processor("digits/clip"))
+    pushes = {
+        look: looking(encoder, prior.decode, ConceptTerm(vocabulary=VOCABULARY)) for look in ("clean", "full")
+    }
+    pushes["full"] = replace(pushes["full"], pace=replace(pushes["full"].pace, look="full"))
+    for look, push in pushes.items():
+        real = denoised(free, push) - denoised(free)
+        assert informing(look=look) == pytest.approx(20 * real, rel=0.02), "as the denoiser itself does it"
+    with torch.no_grad():
+        seen, gauge = noise[..., ::2, ::2], MeanCosine(encoder)
+        check = operations(lambda: gauge(prior.decode(seen), pushes["clean"].targets))
+    assert informing(until=0.2, pool=2) - informing(pool=2) == 20 * check
 
 
 def test_a_pooled_look_keeps_less_and_none_nothing(tiny_dit: str) -> None:

@@ -130,7 +130,7 @@ def denoiser(world: World, arm: Arm, count: int) -> Callable[[Tensor, Moment], T
     if arm.pace:
         device = world.prior.device
         ends = torch.full((count,), -torch.inf, device=device)
-        ends[: round(arm.pushed * count)] = torch.inf
+        ends[: pushed_of(arm, count)] = torch.inf
         texts = torch.ones(count, PHRASES + NEGATIVES, WIDTH, device=device) / WIDTH**0.5
         targets = Targets(
             torch.zeros(count, dtype=torch.int64, device=device), texts[:, :PHRASES], texts[:, PHRASES:], ends
@@ -141,6 +141,11 @@ def denoiser(world: World, arm: Arm, count: int) -> Callable[[Tensor, Moment], T
             Push(score=score, pace=arm.pace, targets=targets, gauge=MeanCosine(world.encoder), decode=decode)
         )
     return guided(world.prior, world.condition(count), terms)
+
+
+def pushed_of(arm: Arm, count: int) -> int:
+    """How many images of a batch are pushed: at least one, so that small batches cost more than the arm's share."""
+    return max(1, round(arm.pushed * count))
 
 
 def counted(world: World, arm: Arm) -> float:
@@ -212,7 +217,8 @@ def main(words: Sequence[str] | None = None) -> None:
     for name in chosen.prior:
         hollow = world(name, "meta", torch.float32)
         each = arms(hollow.pool, chosen.pushed)
-        each = {key: arm for key, arm in each.items() if not chosen.arms or key in chosen.arms}
+        bases = {base_of(arm) for key, arm in each.items() if key in chosen.arms}
+        each = {key: arm for key, arm in each.items() if not chosen.arms or key in {*chosen.arms, *bases}}
         flops = {key: counted(hollow, arm) for key, arm in each.items()}
         times: dict[str, list[float]] = {key: [] for key in each}
         peaks = dict.fromkeys(each, 0.0)
@@ -236,6 +242,11 @@ def main(words: Sequence[str] | None = None) -> None:
         console.print(shown(name, each, flops, times, peaks, chosen))
 
 
+def base_of(arm: Arm) -> str:
+    """The uninformed arm of the same arrangement, which is counted and timed beside it."""
+    return "authors: guidance" if arm.alone else "guidance"
+
+
 def shown(
     name: str,
     each: dict[str, Arm],
@@ -245,11 +256,12 @@ def shown(
     chosen: argparse.Namespace,
 ) -> Table:
     """The table of one prior; ratios of seconds are medians of ratios within a round."""
-    title = f"{name}, {STEPS} steps, pushed {chosen.pushed:.2f}, {chosen.device}, batch {chosen.batch}"
+    timed = f", {pushed_of(Arm(pushed=chosen.pushed), chosen.batch)} of {chosen.batch} where it is timed"
+    title = f"{name}, {STEPS} steps, pushed {chosen.pushed:.2f}{timed}, {chosen.device}"
     table = Table("arm", "TFLOP/image", "ratio", "s/image", "ratio", "lowest to highest", "GiB", title=title)
     for key, arm in each.items():
-        base = "authors: guidance" if arm.alone else "guidance"
-        cells = [f"{flops[key] / 1e12:.1f}", f"{flops[key] / flops[base]:.2f}" if base in flops else "-"]
+        base = base_of(arm)
+        cells = [f"{flops[key] / 1e12:.1f}", f"{flops[key] / flops[base]:.2f}"]
         if times[key]:
             ratios = [own / other for own, other in zip(times[key], times[base], strict=True)]
             cells += [f"{statistics.median(times[key]):.3f}", f"{statistics.median(ratios):.2f}"]

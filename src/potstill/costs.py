@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from potstill.core.errors import PotstillError
 from potstill.core.operations import operations
@@ -84,19 +85,21 @@ def informed(
 ) -> int:
     """The operations that a concept term adds to one image; `pushed` is the mean share of images it still pushes.
 
-    `bare` are those of one call of the denoiser, of which a step takes `passes`. A look through the denoiser adds the
-    backward pass of each, as two calls, and the forward one that checkpointing computes again.
+    `bare` are those of one call of the denoiser, of which a step takes `passes`. A look through the denoiser adds for
+    each what one of them does: its way back, and the way forth that checkpointing computes again.
     """
     pace = term.pace
     push = looking(encoder, decode, term)
-    once = operations(lambda: _once(prior, push)) - bare
+    seen = operations(lambda: _once(prior, push))
+    once = seen - bare
     if pace.look == "full":
-        once += 3 * passes * bare
+        through = replace(push, pace=replace(push.pace, look="full"))
+        once += passes * (operations(lambda: _once(prior, through)) - seen)
     latent = torch.zeros(1, *prior.latent_shape, device="meta")
 
     @torch.no_grad()
     def gauged() -> Tensor:
-        return MeanCosine(encoder)(decode(latent), push.targets)
+        return MeanCosine(encoder)(decode(functional.avg_pool2d(latent, pace.pool)), push.targets)
 
     window = pace.window(steps)
     looks, checks = len(window[:: pace.every]), 0 if pace.until is None else len(window[:: pace.check])

@@ -104,6 +104,18 @@ def test_what_decides_a_training_is_in_its_key(tmp_path: Path) -> None:
     assert [one.taught for one in wanted] == [True, True, False, False]
 
 
+def test_students_are_those_asked_for_whatever_the_folder_holds(tmp_path: Path) -> None:
+    (wanted,) = trainings(["hlr"], HARD, SETTING)[:1]
+    held = pool(tmp_path)
+
+    def seeds(*asked: int) -> list[int]:
+        return [run.seed for run in held.get(wanted, asked, Trainer(asked)).runs]
+
+    assert seeds(0, 1, 2) == [0, 1, 2] and seeds(5, 6) == [5, 6]
+    never = Trainer(())
+    assert [run.seed for run in held.get(wanted, (6, 0), never).runs] == [6, 0] and not never.asked
+
+
 def test_the_same_bits_come_back_from_the_folder(tmp_path: Path) -> None:
     trainer = Trainer([0])
     first = gather(["lrs"], RDED, SETTING, pool=pool(tmp_path), seeds=[0], train=trainer)

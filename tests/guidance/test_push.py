@@ -133,6 +133,15 @@ def test_the_authors_post_step_form_is_the_same_push(world, noisy):
     torch.testing.assert_close(step(edited) - step(x0), bracket * 0.2 * (1 - a) ** 0.5 * -gradient)
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+def test_where_no_signal_is_left_nothing_is_pushed(world, noisy, normalise):
+    """The first step of a schedule that is rescaled to end in pure noise, where Eq. 9 has no meaning."""
+    x0 = torch.zeros_like(noisy)
+    bound = push(5, normalise=normalise).bind(world, unconditional(5))
+    assert torch.equal(bound(noisy, Moment(0, 50, torch.tensor(999), 0.0), x0), x0)
+    assert not torch.equal(bound(noisy, Moment(1, 50, torch.tensor(979), 1e-3), x0), x0)
+
+
 def test_a_noise_aware_classifier_turns_the_prior_into_the_conditional_one(world, noisy):
     """Bayes: the unconditional x0 plus (1-a)/sqrt(a) grad log p(k|x_t) is E[x0|x_t, k]."""
     at = moment(world, 400)

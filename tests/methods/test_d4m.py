@@ -226,6 +226,18 @@ def test_unclip_is_shown_the_image_nearest_to_the_prototype(tiny_unclip):
     assert apart[0] < 1 < min(apart[1:])
 
 
+def test_a_term_that_ends_before_the_first_step_is_refused(tiny_dit, tiny_clip):
+    def at(**pace):
+        words = Vocabulary(bank="digits", encoder=tiny_clip)
+        return prepared(
+            tiny_dit, steps=10, strength=0.7, terms=(ConceptTerm(vocabulary=words, pace=Pace(**pace)),)
+        )
+
+    with pytest.raises(PotstillError, match="a term stops at step 3 of 10, .* the first step is 3: raise"):
+        at(stop=0.3)
+    assert at(stop=0.4).make(SLOTS[:1])
+
+
 def test_guidance_terms_work_as_in_guided_sampling(tiny_dit, tiny_clip):
     def informed(weight):
         pace = Pace(weight=weight, normalise=True)

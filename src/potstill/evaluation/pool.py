@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +52,22 @@ class Pool:
         return self.folder / f"{wanted.condition.images}-{digest[:16]}.json"
 
     def get(self, wanted: Wanted, seeds: Sequence[int], train: Train) -> Evaluation:
-        """The training from the folder where it has students of all seeds, else done now and kept.
+        """The training's students of these seeds: from the folder where all are in it, else trained now and kept.
 
         Raises PotstillError where `train` leaves a seed out.
         """
         file = self.file(wanted)
-        if file.exists():
-            held = Evaluation.load(file)
-            if set(seeds) <= {run.seed for run in held.runs}:
-                return held
-        made = train(wanted)
-        if not set(seeds) <= {run.seed for run in made.runs}:
-            raise PotstillError(f"training on {wanted.condition.label} did not give students of all seeds")
-        made.save(file)
-        return made
+        held = Evaluation.load(file) if file.exists() else None
+        runs = {run.seed: run for run in held.runs} if held else {}
+        if held is None or not set(seeds) <= runs.keys():
+            held = train(wanted)
+            runs |= {run.seed: run for run in held.runs}
+            if not set(seeds) <= runs.keys():
+                raise PotstillError(
+                    f"training on {wanted.condition.label} did not give students of all seeds"
+                )
+            replace(held, runs=tuple(runs[seed] for seed in sorted(runs))).save(file)
+        return replace(held, runs=tuple(runs[seed] for seed in seeds))
 
 
 def gather(

@@ -129,7 +129,7 @@ class _Pushing:
         if len(x0) != self.term.images:
             raise PotstillError(f"a term that aims at {self.term.images} images was given {len(x0)}")
         window = pace.window(moment.total)
-        if moment.index not in window:
+        if moment.index not in window or moment.alpha_bar == 0:  # pure noise tells nothing of the image yet
             return x0
         since = moment.index - window.start
         if pace.until is not None and since % pace.check == 0:

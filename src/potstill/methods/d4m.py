@@ -54,7 +54,11 @@ class D4M:
             raise PotstillError(f"d4m: expand must be at least 1, not {self.expand}")
 
     def prepare(self, real: RealData, *, seed: int, images_per_class: int, device: str) -> "FromPrototypes":
-        """Loads the models; raises PotstillError where a class has fewer images than it needs prototypes."""
+        """Loads the models.
+
+        Raises PotstillError where a class has fewer images than it needs prototypes, and for a term that ends before
+        the first step.
+        """
         require_per_class(real, images_per_class)
         guided = Guided(
             prior=self.prior,
@@ -66,6 +70,14 @@ class D4M:
         )
         sampler = guided.prepare(real, seed=seed, images_per_class=images_per_class, device=device)
         prior = sampler.prior
+        total = len(prior.schedule(self.steps, self.solver).timesteps)
+        first = total - steps_taken(total, self.strength)
+        for term in self.terms:
+            if term.pace.window(total).stop <= first:
+                raise PotstillError(
+                    f"a term stops at step {term.pace.window(total).stop} of {total}, and at strength {self.strength} "
+                    f"the first step is {first}: raise its pace.stop"
+                )
         latents = Features(
             name=self.prior,
             fingerprint=fingerprint([prior.vae]),

@@ -74,7 +74,7 @@ def distill(
             memory, done = max(memory, finished.memory), done + len(shard.slots)
             on_step(Step(stage="distill", index=done, total=total))
         found = {}
-        if witness is not None:
+        if witness is not None and not writer.manifest.finished:
             each = crew.each(Bench.spread, _piles(writer), silent)
             found = {pile.key: value for pile, value in each}
         keys = writer.manifest.classes["keys"]
