@@ -231,6 +231,31 @@ def test_a_setting_that_came_later_goes_on_where_it_is_off(tmp_path):
         Writer(tmp_path, manifest(method={**manifest().method, **later}))
 
 
+def test_all_versions_and_devices_that_made_a_set_are_told(tmp_path):
+    def filled(until, **made_by):
+        writer = Writer(tmp_path, manifest(**made_by))
+        for slot in writer.missing[:until]:
+            writer.add({slot: (image(slot), {})}, seconds=0.5)
+        return writer
+
+    for torch_version, device in (("2.12", "cpu"), ("2.13", "NVIDIA H200"), ("2.12", "cpu"), ("2.13", "cpu")):
+        last = filled(4, versions={"torch": torch_version}, device=device)
+    made = last.finish()
+    assert (made.manifest.versions["torch"], made.manifest.device) == ("2.12, 2.13", "cpu, NVIDIA H200")
+    again = filled(0, versions={"torch": "3"}, device="mps").finish()
+    assert again.manifest == made.manifest, "nothing was made of these"
+
+
+def test_an_older_set_that_tells_no_schedule_goes_on(tmp_path):
+    older, weights = ({"name": "p", "sha256": "1"},), ({"name": "p", "sha256": "1", "schedule": "2"},)
+    Writer(tmp_path, manifest(weights=older))
+    assert len(Writer(tmp_path, manifest(weights=weights)).missing) == 15
+    other = ({"name": "p", "sha256": "1", "schedule": "3"},)
+    Writer(tmp_path / "new", manifest(weights=weights))
+    with pytest.raises(PotstillError, match="made with other settings .weights"):
+        Writer(tmp_path / "new", manifest(weights=other))
+
+
 def test_a_set_of_other_data_is_refused_and_an_older_one_tells_no_data(tmp_path):
     known = [{**manifest().data, "sha256": digest} for digest in "ab"]
     Writer(tmp_path / "new", manifest(data=known[0]))

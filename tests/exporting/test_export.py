@@ -281,10 +281,12 @@ def test_the_command(hostile, tmp_path):
         (["SET", "OUT", "--to", "folder", "--shard-size", "5"], "writes no shards"),
         (["OUT/none", "OUT", "--to", "folder"], "no such folder"),
         (["SET", "SET", "--to", "folder"], "exists: name another folder"),
+        (["SET", "SET/inner", "--to", "folder"], "lies inside the set"),
     ],
 )
 def test_wrong_use_is_told(hostile, tmp_path, words, message):
     places = {"SET": str(hostile), "OUT": str(tmp_path / "out"), "OUT/none": str(tmp_path / "none")}
+    places["SET/inner"] = str(hostile / "inner")
     with pytest.raises(PotstillError, match=message):
         command(*(places.get(word, word) for word in words))
     assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +138,17 @@ def test_a_set_of_an_older_version_is_the_same_where_new_settings_are_off(tiny_d
         distill(dataclasses.replace(method, original=True), real, made.folder, name="t", images_per_class=1)
     with pytest.raises(PotstillError, match="steps 3 -> 4"):
         distill(dataclasses.replace(method, steps=4), real, made.folder, name="t", images_per_class=1)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"beta_end": 0.05}, {"prediction_type": "v_prediction"}, {"steps_offset": 1}], ids=str
+)
+def test_another_noise_schedule_of_the_prior_is_another_prior(few, tiny_dit, tmp_path, changed):
+    """The same networks; a set that was begun with one schedule is not filled up by another."""
+    own = Path(shutil.copytree(tiny_dit, tmp_path / "prior"))
+    made = distill(Guided(prior=str(own), steps=2), few, tmp_path / "set", name="a", images_per_class=1)
+    file = own / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    (made.folder / made.records[0].slot.file_name).unlink()
+    with pytest.raises(PotstillError, match="made with other settings .weights"):
+        distill(Guided(prior=str(own), steps=2), few, tmp_path / "set", name="a", images_per_class=1)

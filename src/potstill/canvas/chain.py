@@ -96,7 +96,7 @@ class ChainSurface:
     @property
     def weights(self) -> Mapping[str, str]:
         """The prior's networks."""
-        return {self.settings.prior: self.prior.fingerprint}
+        return {self.settings.prior: self.prior.provenance}
 
     @property
     def learned(self) -> Mapping[str, Learned]:

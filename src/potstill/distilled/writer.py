@@ -56,14 +56,16 @@ class Writer:
     def _go_on(self) -> None:
         begun = Manifest.load(self.folder)
         before, now = to_plain(begun), to_plain(self.manifest)
-        before["data"] = {**now["data"], **before["data"]}  # an older set tells less of its data
+        before["data"] = {**now["data"], **before["data"]}  # an older set tells less of its data and models
+        models = {one["name"]: one for one in now["weights"]}
+        before["weights"] = [{**models.get(one.get("name"), {}), **one} for one in before["weights"]]
         differing = [name for name in DECIDING if not _same(before[name], now[name])]
         if differing:
             told = "; ".join(f"{name}: {_difference(before[name], now[name])}" for name in differing)
             raise PotstillError(
                 f"{self.folder} holds a set made with other settings ({told}): name another folder"
             )
-        self.manifest = begun
+        made_by, self.manifest = self.manifest, begun
         file = self.folder / (METADATA if begun.finished else PARTIAL)
         exact = self._exact_names()
         for record in _sound_records(file) if file.exists() else []:
@@ -76,9 +78,17 @@ class Writer:
         if begun.finished and not self.missing and file.read_bytes() == kept.encode():
             return
         write_text(self.folder / PARTIAL, kept)
-        if begun.finished:
-            self.manifest = dataclasses.replace(begun, finished=False)
+        self.manifest = dataclasses.replace(begun, finished=False)
+        if self.missing:
+            versions = {name: _both(begun.versions.get(name), own) for name, own in made_by.versions.items()}
+            self.manifest = dataclasses.replace(
+                self.manifest,
+                versions={**begun.versions, **versions},
+                device=_both(begun.device, made_by.device),
+            )
+        if self.manifest != begun:
             write_json(self.folder / MANIFEST, to_plain(self.manifest))
+        if begun.finished:
             (self.folder / METADATA).unlink(missing_ok=True)
 
     def _exact_names(self) -> set[str] | None:
@@ -193,6 +203,12 @@ def _same(before: Any, now: Any) -> bool:
     if isinstance(before, list) and isinstance(now, list):
         return len(before) == len(now) and all(map(_same, before, now))
     return before == now
+
+
+def _both(before: str | None, now: str) -> str:
+    """What a set was made by so far, and now."""
+    known = before.split(", ") if before else []
+    return ", ".join(known if now in known else [*known, now])
 
 
 def _off(value: Any) -> bool:

@@ -48,6 +48,8 @@ def export(
     distilled = _sound(source)
     if out.exists():
         raise PotstillError(f"{out} exists: name another folder")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise PotstillError(f"{out} lies inside the set: name a folder elsewhere")
     carried = {name: told for name, told in CARRIED.items() if (source / name).is_file()}
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:

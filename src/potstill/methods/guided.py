@@ -95,7 +95,7 @@ class GuidedSampler:
     @property
     def weights(self) -> Mapping[str, str]:
         """Prior, encoder, tiny decoder and classifier, each with its hash."""
-        merged = {self.settings.prior: self.prior.fingerprint}
+        merged = {self.settings.prior: self.prior.provenance}
         for term in self.loaded:
             merged |= term.weights
         return merged

@@ -1,5 +1,7 @@
 """The border of every prior: whatever the network predicts becomes a clean latent here and nowhere else."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +46,8 @@ class Request:
     rows: Sequence[int]
 
 
+SCHEDULING = ("prediction_type", "timestep_spacing", "steps_offset", "set_alpha_to_one")
+"""Settings of a scheduler, beside its noise, that decide images."""
 BROKEN = (TypeError, RuntimeError, ArithmeticError)
 """What diffusers and transformers raise where a configuration holds what no network can be built from."""
 
@@ -141,6 +145,17 @@ class Prior(ABC):
         if self.offloaded:
             return self.offloaded[1]
         return fingerprint(part for part in self.pipe.components.values() if isinstance(part, nn.Module))
+
+    @property
+    def provenance(self) -> str:
+        """The fingerprint and, after a plus, a hash of the noise schedules and how they are stepped."""
+        digest = hashlib.sha256()
+        for name, part in sorted(self.pipe.components.items()):
+            if hasattr(part, "alphas_cumprod"):
+                told = [name, *(part.config.get(setting) for setting in SCHEDULING)]
+                digest.update(json.dumps(told).encode())
+                digest.update(part.alphas_cumprod.float().cpu().numpy().tobytes())
+        return f"{self.fingerprint}+{digest.hexdigest()[:16]}"
 
     @property
     @abstractmethod

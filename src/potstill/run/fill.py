@@ -96,13 +96,19 @@ def _manifest(order: Order, name: str, facts: Facts) -> Manifest:
         images_per_class=order.images_per_class,
         size=facts.size,
         seed=order.seed,
-        weights=tuple({"name": source, "sha256": digest} for source, digest in facts.weights.items()),
+        weights=tuple(_weights(source, told) for source, told in facts.weights.items()),
         licences=licences(list(facts.weights), real.name),
         versions=facts.versions,
         device=facts.device,
         parts=facts.parts,
         **facts.real,
     )
+
+
+def _weights(source: str, told: str) -> Mapping[str, str]:
+    """A model for the record: the hash of its weights and, where it has one, of its noise schedule."""
+    digest, _, schedule = told.partition("+")
+    return {"name": source, "sha256": digest, **({"schedule": schedule} if schedule else {})}
 
 
 def _keep(writer: Writer, shard: Shard, finished: Finished, facts: Facts) -> None:
