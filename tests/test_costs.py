@@ -1,9 +1,11 @@
 """What an image costs, counted without weights: published operations, and what a run of the same networks counts."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,6 +125,22 @@ def test_a_pooled_look_keeps_less_and_none_nothing(tiny_dit: str) -> None:
     assert kept() == kept(every=4) > kept(pool=2) > 0
     method = Guided(prior=tiny_dit, terms=(ConceptTerm(vocabulary=VOCABULARY),), dtype="bfloat16")
     assert cost(method).kept == kept() // 2 and cost(replace(method, terms=())).kept == 0
+
+
+@pytest.mark.parametrize(
+    "broken", [{"num_layers": "x"}, {"num_attention_heads": 0}, {"sample_size": -1}], ids=str
+)
+def test_a_configuration_of_no_network_is_named(
+    broken: dict[str, object], tiny_dit: str, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(tiny_dit, tmp_path / "prior"))
+    file = own / "transformer" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | broken))
+    with pytest.raises(PotstillError, match=f"{own}"):
+        cost(Guided(prior=str(own)))
+    if "num_layers" in broken:
+        with pytest.raises(PotstillError, match=f"cannot load the pipeline '{own}'"):
+            Prior.from_pretrained(str(own))
 
 
 def test_a_dry_run_needs_no_weights_and_writes_nothing(tmp_path) -> None:

@@ -18,6 +18,7 @@ from potstill.methods.guided import Guided
 from potstill.methods.terms import ConceptTerm
 from potstill.priors import Prior
 from potstill.priors.hollow import hollow, hollow_clip, hollow_tiny
+from potstill.priors.prior import BROKEN
 from potstill.priors.tiny import decode_tiny
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -47,7 +48,12 @@ def cost(method: Guided) -> Cost:
     networks = {name: part for name, part in prior.pipe.components.items() if isinstance(part, nn.Module)}
     informing, kept = 0, 0
     passes = 1 if method.scale == 1 else 2
-    bare = operations(lambda: _once(prior, None))
+    try:
+        bare = operations(lambda: _once(prior, None))
+    except BROKEN as error:
+        raise PotstillError(
+            f"the configurations of {method.prior!r} make no prior that runs: {error}"
+        ) from error
     for place, term in enumerate(method.terms):
         if not isinstance(term, ConceptTerm):
             raise PotstillError("a dry run counts concept terms alone; take the classifier out with --set")

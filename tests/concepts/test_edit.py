@@ -302,6 +302,12 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize("verb", ["validity", "ranked"])
+def test_no_phrases_have_no_scores(server, verb):
+    with pytest.raises(PotstillError, match="at least one phrase"):
+        ask(server, verb, key="2", phrases=[])
+
+
 @pytest.mark.parametrize("message", WRONG)
 def test_what_a_bank_must_not_hold_is_refused(server, file, message):
     with pytest.raises(PotstillError, match=message):

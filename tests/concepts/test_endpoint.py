@@ -97,6 +97,12 @@ def test_an_answer_that_was_paid_for_counts_however_its_usage_is_told(content, u
     assert _reply(body) == Reply("an answer", *counts)
 
 
+def test_a_refusal_is_told_and_not_asked_again():
+    body = json.dumps({"choices": [{"message": {"content": None, "refusal": "I can't help with fish"}}]})
+    with pytest.raises(Refused, match="the model refuses: I can't help with fish"):
+        _reply(body.encode())
+
+
 def test_no_part_of_the_key_is_told(monkeypatch):
     """Not even where the message is cut within the key."""
     key = "sk-" + "SECRET" * 8

@@ -310,10 +310,12 @@ def test_the_command_reports_what_failed(tmp_path, names, monkeypatch):
 
 def test_a_dry_run_asks_and_writes_nothing(tmp_path, names):
     with serving() as server:
-        more = ["--dry-run", "--limit", 9]
-        done = CliRunner().invoke(app, words(server, tmp_path / "new" / "bank.jsonl", names, *more))
+        asked = words(server, tmp_path / "new" / "bank.jsonl", names, "--dry-run", "--limit", 9)
+        done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0 and done.stderr.startswith("9 requests")
     assert '<class>"thing 0"</class>' in done.stdout
+    names.write_text("a\x07b\n")
+    assert isinstance(CliRunner().invoke(app, asked).exception, PotstillError), "unfit names are told at once"
     assert not server.asked and not (tmp_path / "new").exists()
 
 

@@ -89,6 +89,7 @@ def concepts_retrieve(
     as_json: Json = False,
 ) -> None:
     """Asks a language model for the look-alikes and phrases of every class (CONCORD, appendix B)."""
+    from potstill.concepts.class_names import require_names
     from potstill.concepts.ledger import entries_of
     from potstill.concepts.prompt import Prompt
     from potstill.concepts.retrieve import Retrieval, retrieve
@@ -99,6 +100,7 @@ def concepts_retrieve(
         prompt=Prompt.load(template), phrases=phrases, workers=1 if local else workers, tries=tries
     )
     listed = _listed(data, class_names, classes)
+    require_names(listed)
     held = entries_of(out)
     missing = [place for place, key in enumerate(listed.keys) if key not in held][:limit]
     prompts = [settings.first_prompt(listed, place) for place in missing]

@@ -103,9 +103,12 @@ def retry_after(header: str, now: float) -> float | None:
 def _reply(body: bytes) -> Reply:
     try:
         completion = json.loads(body)
-        text = _text(completion["choices"][0]["message"]["content"])
+        message = completion["choices"][0]["message"]
+        text, refusal = _text(message.get("content")), message.get("refusal")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Unavailable(f"what came is no chat completion ({type(error).__name__}: {error})") from None
+    if refusal and not text:
+        raise Refused(f"the model refuses: {str(refusal)[:500]}")
     usage = completion.get("usage")
     counts = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
     return Reply(text.encode("utf-8", "replace").decode(), *counts)

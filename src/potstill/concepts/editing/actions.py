@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from potstill.concepts.bank import Entry
 from potstill.concepts.editing.seen import Seen
 from potstill.concepts.editing.session import EditSession
+from potstill.core.errors import PotstillError
 
 SHOWN = 6
 """Images shown at either end of a ranking."""
@@ -92,6 +93,8 @@ class Actions:
         return self._state()
 
     def _worded(self, asked: Asked) -> Entry:
+        if not asked.phrases:
+            raise PotstillError("a class keeps at least one phrase")
         return replace(self._session.entry(asked.key), concepts=asked.phrases)
 
     def _shown(self, key: str) -> object:
