@@ -763,7 +763,8 @@ def test_a_draft_is_offered(browser, file, seen, take):
     with serving(EditSession(str(file)), seen) as server, visiting(browser, server) as page:
         assert "1 class." in page.locator("#offer").inner_text()
         page.keyboard.press("Escape")
-        page.locator("#take" if take else "#throw").click()
+        with page.expect_response("**/api/draft"):
+            page.locator("#take" if take else "#throw").click()
         told(page, "1 class edited" if take else "no unsaved edits")
         assert (shown(page) == ["a ring"]) == take and old.draft.exists() == take
         assert (
