@@ -47,7 +47,7 @@ def test_a_file_is_held_with_its_own_name(tmp_path: Path) -> None:
             pass
         with alone_with(bank.with_name("other.jsonl")), alone(tmp_path / "new"):
             pass
-    assert not list((tmp_path / "new").iterdir())
+    assert not list(tmp_path.iterdir()), "what is still empty is taken away again"
 
 
 def test_nothing_is_left_of_a_folder_that_stayed_empty(tmp_path: Path) -> None:

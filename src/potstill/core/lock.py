@@ -27,23 +27,20 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(OSError):
-                (folder / LOCK).unlink()
-                if fresh:
-                    folder.rmdir()
+            _leave(folder / LOCK, fresh)
 
 
 @contextmanager
 def alone_with(file: Path) -> Iterator[None]:
-    """Holds a file, which need not be there, for the length of a `with`; its folder is made. See `alone`."""
-    lock = file.with_name(f".{file.name}{LOCK}")
-    _make(file.parent)
+    """Makes a file's folder and holds the file, which need not be there, for the length of a `with`; as `alone`."""
+    folder, lock = file.parent, file.with_name(f".{file.name}{LOCK}")
+    fresh = not folder.exists()
+    _make(folder)
     with _held(lock, file, "file"):
         try:
             yield
         finally:
-            with suppress(OSError):
-                lock.unlink()
+            _leave(lock, fresh)
 
 
 def _make(folder: Path) -> None:
@@ -51,6 +48,14 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PotstillError(f"cannot make {folder}: {error.strerror}") from error
+
+
+def _leave(lock: Path, fresh: bool) -> None:
+    """Takes the lock away, and a folder that was made for it and is empty."""
+    with suppress(OSError):
+        lock.unlink()
+        if fresh:
+            lock.parent.rmdir()
 
 
 def _held(file: Path, place: Path, kind: str) -> AbstractContextManager[object]:

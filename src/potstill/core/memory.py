@@ -24,8 +24,9 @@ def keep_freed_memory() -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an accelerator or this machine had no room; torch's allocator for the CPU raises a RuntimeError."""
-    known = (
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    )  # torch's, which is slow to import
-    return known or "can't allocate memory" in str(error)
+    """Whether an accelerator or this machine had no room; torch's allocator for the CPU raises a RuntimeError.
+
+    torch's own error is told by its name, as torch is slow to import.
+    """
+    kind, told = type(error).__name__, str(error)
+    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate memory" in told
