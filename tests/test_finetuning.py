@@ -449,7 +449,7 @@ def test_guided_sampling_takes_a_folder_of_groups(grouped: Path, way: dict[str, 
         for slot, made in zip(own, lone.make(own), strict=True):
             assert torch.equal(made.image, together[slots.index(slot)])
     (weight,) = maker.weights.values()
-    assert weight == Prior.from_pretrained(str(grouped)).fingerprint
+    assert weight == Prior.from_pretrained(str(grouped)).provenance
 
 
 def test_a_checkpoint_that_is_not_the_listed_one_is_refused(grouped: Path, tmp_path: Path) -> None:
